@@ -1,0 +1,101 @@
+// Package gemm multiplies float32 matrices on the calling goroutine.
+//
+// Three implementations stand behind Mul, found once at start: a BLAS library
+// opened at run time (OpenBLAS, or what PIXPRO_BLAS names), the package's own
+// blocked product with a vector micro-kernel (builds with GOEXPERIMENT=simd on
+// amd64), and gonum's portable one. PIXPRO_BLAS=go leaves libraries alone.
+//
+// Callers split work over goroutines themselves: a library is told to use one
+// thread, since it can't know how a convolution is best divided.
+package gemm
+
+import (
+	"fmt"
+
+	"github.com/seed-436d2970/pixpro/internal/cpu"
+	"gonum.org/v1/gonum/blas"
+	"gonum.org/v1/gonum/blas/gonum"
+)
+
+// Mul computes C = op(A) op(B), or C += op(A) op(B) if accumulate is set, with
+// all matrices row-major:
+//
+//	op(A) is m x k: A itself (lda >= k), or the transpose of a k x m matrix (lda >= m) if transA
+//	op(B) is k x n: B itself (ldb >= n), or the transpose of an n x k matrix (ldb >= k) if transB
+//	C     is m x n (ldc >= n)
+//
+// A slice that is too short for its shape panics: that is a programmer's error.
+func Mul(transA, transB bool, m, n, k int, a []float32, lda int, b []float32, ldb int, accumulate bool, c []float32, ldc int) {
+	if m == 0 || n == 0 {
+		return
+	}
+	checkMatrix("A", a, m, k, lda, transA)
+	checkMatrix("B", b, k, n, ldb, transB)
+	checkMatrix("C", c, m, n, ldc, false)
+	if k == 0 {
+		if !accumulate {
+			for i := range m {
+				clear(c[i*ldc : i*ldc+n])
+			}
+		}
+		return
+	}
+	active.mul(transA, transB, m, n, k, a, lda, b, ldb, accumulate, c, ldc)
+}
+
+// checkMatrix panics unless s holds the rows x cols matrix, or its transpose.
+func checkMatrix(name string, s []float32, rows, cols, stride int, transposed bool) {
+	if transposed {
+		rows, cols = cols, rows
+	}
+	if rows < 0 || cols < 0 || stride < cols || (rows > 0 && cols > 0 && len(s) < (rows-1)*stride+cols) {
+		panic(fmt.Sprintf("gemm: %s: %d x %d with stride %d does not fit a slice of %d", name, rows, cols, stride, len(s)))
+	}
+}
+
+type mulFunc func(transA, transB bool, m, n, k int, a []float32, lda int, b []float32, ldb int, accumulate bool, c []float32, ldc int)
+
+type implementation struct {
+	name string
+	mul  mulFunc
+}
+
+var active, libraryError = choose()
+
+// Name says which implementation is in use.
+func Name() string { return active.name }
+
+// LibraryError says why no BLAS library is in use, nil if one is or none was
+// wanted.
+func LibraryError() error { return libraryError }
+
+func choose() (implementation, error) {
+	lib, err := openLibrary()
+	if lib.mul != nil {
+		return lib, nil
+	}
+	return builtin(), err
+}
+
+// builtin is the best implementation that needs no library.
+func builtin() implementation {
+	if cpu.Current() >= cpu.AVX2 {
+		return implementation{"Go, " + cpu.Current().String(), blocked}
+	}
+	return implementation{"gonum", mulGonum}
+}
+
+func mulGonum(transA, transB bool, m, n, k int, a []float32, lda int, b []float32, ldb int, accumulate bool, c []float32, ldc int) {
+	var beta float32
+	if accumulate {
+		beta = 1
+	}
+	gonum.Implementation{}.Sgemm(transposeFlag(transA), transposeFlag(transB), m, n, k, 1, a, lda, b, ldb, beta, c, ldc)
+}
+
+func transposeFlag(t bool) blas.Transpose {
+	if t {
+		return blas.Trans
+	}
+	return blas.NoTrans
+}

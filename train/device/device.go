@@ -1,0 +1,167 @@
+// Package device defines what training computes with.
+//
+// A Device owns memory and offers the field's primitives: convolution, batch
+// normalisation with its ReLU and residual, pooling, channel normalisation,
+// pixel propagation, the pixel losses, and the updates of the optimiser and of
+// the key encoder. How one is computed is the device's business. Activations
+// are N x H x W x C; a convolution's weights are Cout x K x K x Cin.
+//
+// A call may return before its work is done: work happens in the order of the
+// calls, Download waits for what it reads, and Sync waits for everything. Calls
+// return no error; the first failure is kept, and Sync returns it. A shape that
+// does not fit panics, being a programmer's error. A device is used by one
+// goroutine at a time.
+package device
+
+// Memory is a device's handle to an allocation.
+type Memory interface {
+	Floats() int // capacity in float32
+}
+
+// Tensor is a dense row-major float32 array in a device's memory. The zero
+// Tensor stands for an argument that is not there.
+type Tensor struct {
+	Shape  []int
+	Memory Memory
+}
+
+// Exists says whether t is not the zero Tensor.
+func (t Tensor) Exists() bool { return t.Memory != nil }
+
+// Len is the number of elements.
+func (t Tensor) Len() int { return Elements(t.Shape) }
+
+// Channels is the size of the last dimension.
+func (t Tensor) Channels() int { return t.Shape[len(t.Shape)-1] }
+
+// Rows is the number of elements over Channels.
+func (t Tensor) Rows() int { return t.Len() / t.Channels() }
+
+// Elements is the product of the dimensions.
+func Elements(shape []int) int {
+	n := 1
+	for _, d := range shape {
+		n *= d
+	}
+	return n
+}
+
+// Convolution is the geometry of a square convolution or pooling window.
+type Convolution struct {
+	Kernel, Stride, Padding int
+}
+
+// Output is the number of windows along a side of the given length.
+func (c Convolution) Output(side int) int {
+	return (side+2*c.Padding-c.Kernel)/c.Stride + 1
+}
+
+// BatchNorm is batch normalisation over the rows of each of Groups equal parts
+// of the batch (one a view), followed by the residual, if there is one, and by
+// ReLU, if it is asked for:
+//
+//	y = relu(Weight * (x - mean) / sqrt(var + Epsilon) + Bias + residual)
+type BatchNorm struct {
+	Weight, Bias             Tensor // C
+	RunningMean, RunningVar  Tensor // C; updated once a group, in order; the variance unbiased
+	SavedMean, SavedInvStd   Tensor // Groups x C; written forward, read backward
+	WeightGrad, BiasGrad     Tensor // C; added to by the backward pass
+	Groups                   int
+	Epsilon, RunningMomentum float64
+	ReLU                     bool
+}
+
+// Propagation is the pixel propagation module without its value transform
+// (eq. 3 and 4 of the paper): y_i = sum_j max(u_i . u_j, Clamp)^Gamma g_j over
+// the cells j of the same image; 1e-6 is added to the base where Gamma < 1.
+type Propagation struct {
+	Gamma, Clamp float64
+}
+
+// Matching says which cells of the query maps match which of the key maps.
+// Image i's keys are those of image (i + KeyShift) mod N; its loss counts
+// Scale times.
+type Matching struct {
+	CoordQ, CoordK Tensor  // N x 4: x0, y0, x1, y1 of each crop; CoordK as the keys lie
+	Threshold      float64 // positives are nearer than this many larger cell diagonals
+	KeyShift       int
+	Scale          float64
+}
+
+// LARS is one step of SGD with momentum and layer-wise adaptive rates (You et
+// al. 2017): with g' = g + WeightDecay * p scaled by Trust * |p| / (|g'| + Epsilon)
+// where neither norm is 0, or the bare gradient for parameters that do not Adapt,
+//
+//	buffer = Momentum * buffer + g';  p = p - LearningRate * buffer
+type LARS struct {
+	LearningRate, Momentum, WeightDecay, Trust, Epsilon float64
+	Adapt                                               bool
+}
+
+// Device computes. See the package comment for what all methods have in common.
+type Device interface {
+	Name() string
+	// Sync waits for everything and returns the first failure so far.
+	Sync() error
+	// Close frees everything.
+	Close() error
+
+	// Alloc returns a tensor of undefined content.
+	Alloc(shape ...int) Tensor
+	// Free gives a tensor's memory back; no other tensor may share it.
+	Free(t Tensor)
+	Zero(t Tensor)
+	Upload(dst Tensor, src []float32)
+	Download(dst []float32, src Tensor)
+	// Add computes dst += src.
+	Add(dst, src Tensor)
+
+	// UploadViews writes pixels, N x 3 x H x W of 0..255, to dst, N x H x W x 3,
+	// as (pixel/255 - mean) / std.
+	UploadViews(dst Tensor, pixels []uint8, mean, std [3]float64)
+
+	// Convolve computes y from x and the weights w; bias may be absent.
+	Convolve(y, x, w, bias Tensor, c Convolution)
+	// ConvolveBackwardData computes the gradient of x, or adds it to dx.
+	ConvolveBackwardData(dx, dy, w Tensor, c Convolution, accumulate bool)
+	// ConvolveBackwardWeights adds the gradients of w and, unless absent, bias.
+	ConvolveBackwardWeights(dw, dbias, dy, x Tensor, c Convolution)
+
+	// BatchNorm normalises with the batch's statistics and updates the running
+	// ones; residual may be absent.
+	BatchNorm(y, x, residual Tensor, b *BatchNorm)
+	// BatchNormInference normalises with the running statistics.
+	BatchNormInference(y, x, residual Tensor, b *BatchNorm)
+	// BatchNormBackward computes dx, which may be dy itself, and adds to the
+	// gradients of weight and bias. Unless they are the same, dy is
+	// overwritten by its part that passes the ReLU: the residual's gradient.
+	BatchNormBackward(dx, dy, x, y Tensor, b *BatchNorm)
+
+	// MaxPool takes the maximum of each window; padding counts as -infinity.
+	MaxPool(y, x Tensor, c Convolution)
+	// MaxPoolBackward computes dx; the first maximum of a window gets its gradient.
+	MaxPoolBackward(dx, dy, x, y Tensor, c Convolution)
+
+	// Normalize divides each row by its length (at least 1e-12), kept in norms.
+	Normalize(y, norms, x Tensor)
+	// NormalizeBackward computes dx, which may be dy itself.
+	NormalizeBackward(dx, dy, y, norms Tensor)
+
+	// Propagate computes y, N x H x W x C, from unit vectors u and values g,
+	// and keeps the cosines, N x HW x HW.
+	Propagate(y, cosines, u, g Tensor, p Propagation)
+	// PropagateBackward computes du and dg.
+	PropagateBackward(du, dg, dy, cosines, u, g Tensor, p Propagation)
+
+	// PixProLoss writes each image's loss, -2 Scale times the mean cosine of its
+	// positive pairs, and the gradient of q. q and k are unit vectors, N x H x W x C.
+	PixProLoss(losses, dq, q, k Tensor, m Matching)
+	// PixContrastLoss is the same for Scale times eq. 2 of the paper with
+	// temperature tau, averaged over the cells of q that have a positive.
+	PixContrastLoss(losses, dq, q, k Tensor, m Matching, tau float64)
+
+	// LARS updates parameter p and its momentum buffer from gradient g.
+	LARS(p, buffer, g Tensor, l LARS)
+	// MovingAverage computes key = momentum * key + (1 - momentum) * query.
+	MovingAverage(key, query Tensor, momentum float64)
+}
