@@ -116,9 +116,9 @@ type Device interface {
 	// Add computes dst += src.
 	Add(dst, src Tensor)
 
-	// UploadViews writes pixels, N x 3 x H x W of 0..255, to dst, N x H x W x 3,
-	// as (pixel/255 - mean) / std.
-	UploadViews(dst Tensor, pixels []uint8, mean, std [3]float64)
+	// UploadViews writes both views, each N x 3 x H x W of 0..255, to dst,
+	// 2N x H x W x 3, as (pixel/255 - mean) / std.
+	UploadViews(dst Tensor, views [2][]uint8, mean, std [3]float64)
 
 	// Convolve computes y from x and the weights w; bias may be absent.
 	Convolve(y, x, w, bias Tensor, c Convolution)

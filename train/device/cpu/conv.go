@@ -1,0 +1,187 @@
+package cpu
+
+import (
+	"github.com/seed-436d2970/pixpro/internal/gemm"
+	"github.com/seed-436d2970/pixpro/internal/parallel"
+	"github.com/seed-436d2970/pixpro/train/device"
+)
+
+// tileFloats is how many floats of gathered windows one matrix product takes:
+// 2 MiB, so that a tile and the packed weights share the outer caches and a
+// product is still tall enough to pay for packing the weights.
+const tileFloats = 1 << 19
+
+// window walks over the receptive fields of a convolution's outputs.
+type window struct {
+	device.Convolution
+	h, w, channels int // input
+	oh, ow         int // output
+	images, outs   int
+}
+
+func newWindow(x, y device.Tensor, c device.Convolution) window {
+	g := window{c, x.Shape[1], x.Shape[2], x.Shape[3], y.Shape[1], y.Shape[2], x.Shape[0], y.Shape[3]}
+	mustBe(y.Shape[0] == g.images && g.oh == c.Output(g.h) && g.ow == c.Output(g.w),
+		"a %d/%d/%d window takes %v to %v", c.Kernel, c.Stride, c.Padding, x.Shape, y.Shape)
+	return g
+}
+
+// size is the number of floats in a receptive field: K x K x C.
+func (g *window) size() int { return g.Kernel * g.Kernel * g.channels }
+
+// direct says that receptive fields lie in the input as they are.
+func (g *window) direct() bool { return g.Kernel == 1 && g.Stride == 1 && g.Padding == 0 }
+
+// tileRows is how many receptive fields make a tile.
+func (g *window) tileRows() int {
+	return min(max(tileFloats/g.size(), 32), 1024)
+}
+
+// row calls span for each kernel row of output pixel p's receptive field, as
+// far as it lies in the input: length floats from input place in correspond to
+// those from place field on of the receptive field. p counts over all images.
+func (g *window) row(p int, span func(in, field, length int)) {
+	image, p := p/(g.oh*g.ow), p%(g.oh*g.ow)
+	top, left := p/g.ow*g.Stride-g.Padding, p%g.ow*g.Stride-g.Padding
+	first, last := max(0, -left), min(g.Kernel, g.w-left)
+	if first >= last {
+		return
+	}
+	for kh := max(0, -top); kh < min(g.Kernel, g.h-top); kh++ {
+		in := ((image*g.h+top+kh)*g.w + left + first) * g.channels
+		span(in, (kh*g.Kernel+first)*g.channels, (last-first)*g.channels)
+	}
+}
+
+// gather copies the receptive fields of output pixels from, ..., to-1 into
+// tile, one a row; what lies outside of the input is 0.
+func (g *window) gather(tile, x []float32, from, to int) {
+	size := g.size()
+	for p := from; p < to; p++ {
+		field := tile[(p-from)*size:][:size]
+		if g.Padding > 0 {
+			clear(field)
+		}
+		g.row(p, func(in, at, length int) {
+			copy(field[at:at+length], x[in:in+length])
+		})
+	}
+}
+
+// scatter adds tile's rows, laid out as by gather, to the input places.
+func (g *window) scatter(dx, tile []float32, from, to int) {
+	size := g.size()
+	for p := from; p < to; p++ {
+		field := tile[(p-from)*size:][:size]
+		g.row(p, func(in, at, length int) {
+			addTo(dx[in:in+length], field[at:at+length])
+		})
+	}
+}
+
+func (g *window) checkWeights(w device.Tensor) {
+	mustBe(w.Len() == g.outs*g.size() && w.Shape[0] == g.outs, "weights %v for %d of %d channels, %d x %d", w.Shape, g.outs, g.channels, g.Kernel, g.Kernel)
+}
+
+// Convolve implements device.Device: y = windows(x) w'.
+func (d *Device) Convolve(y, x, w, bias device.Tensor, c device.Convolution) {
+	g := newWindow(x, y, c)
+	g.checkWeights(w)
+	xs, ys, ws, bs := floats(x), floats(y), floats(w), floats(bias)
+	rows, size := y.Rows(), g.size()
+	tile := d.balance(g.tileRows(), rows)
+	parallel.ForWorker((rows+tile-1)/tile, d.threads, func(thread, i int) {
+		from, to := i*tile, min(rows, (i+1)*tile)
+		out := ys[from*g.outs : to*g.outs]
+		for r := 0; bs != nil && r < len(out); r += g.outs {
+			copy(out[r:], bs)
+		}
+		var fields []float32
+		if g.direct() {
+			fields = xs[from*size : to*size]
+		} else {
+			fields = d.threadScratch(thread, (to-from)*size)
+			g.gather(fields, xs, from, to)
+		}
+		gemm.Mul(false, true, to-from, g.outs, size, fields, size, ws, size, bs != nil, out, g.outs)
+	})
+}
+
+// balance lowers the rows of a tile so that all threads get as many tiles.
+func (d *Device) balance(tile, rows int) int {
+	rounds := (rows + tile*d.threads - 1) / (tile * d.threads)
+	parts := max(1, rounds*d.threads)
+	return max(1, (rows+parts-1)/parts)
+}
+
+// ConvolveBackwardData implements device.Device: windows(dx) += dy w. Images
+// are split over threads, since windows of one image overlap.
+func (d *Device) ConvolveBackwardData(dx, dy, w device.Tensor, c device.Convolution, accumulate bool) {
+	g := newWindow(dx, dy, c)
+	g.checkWeights(w)
+	dxs, dys, ws := floats(dx), floats(dy), floats(w)
+	size := g.size()
+	if g.direct() {
+		rows := dy.Rows()
+		tile := d.balance(g.tileRows(), rows)
+		parallel.For((rows+tile-1)/tile, d.threads, func(i int) {
+			from, to := i*tile, min(rows, (i+1)*tile)
+			gemm.Mul(false, false, to-from, size, g.outs, dys[from*g.outs:to*g.outs], g.outs, ws, size, accumulate, dxs[from*size:to*size], size)
+		})
+		return
+	}
+	perImage := g.oh * g.ow
+	tile := min(g.tileRows(), perImage)
+	parallel.ForWorker(g.images, d.threads, func(thread, image int) {
+		if !accumulate {
+			clear(dxs[image*g.h*g.w*g.channels:][:g.h*g.w*g.channels])
+		}
+		for from := image * perImage; from < (image+1)*perImage; from += tile {
+			to := min((image+1)*perImage, from+tile)
+			fields := d.threadScratch(thread, tile*size)[:(to-from)*size]
+			gemm.Mul(false, false, to-from, size, g.outs, dys[from*g.outs:to*g.outs], g.outs, ws, size, false, fields, size)
+			g.scatter(dxs, fields, from, to)
+		}
+	})
+}
+
+// ConvolveBackwardWeights implements device.Device: dw += dy' windows(x). Each
+// thread sums over a fixed part of the rows, then the parts are added in order.
+func (d *Device) ConvolveBackwardWeights(dw, dbias, dy, x device.Tensor, c device.Convolution) {
+	g := newWindow(x, dy, c)
+	g.checkWeights(dw)
+	xs, dys, dws := floats(x), floats(dy), floats(dw)
+	rows, size := dy.Rows(), g.size()
+	tile := min(g.tileRows(), rows)
+	parts := max(1, min(d.threads, rows/32))
+	partial := make([]device.Tensor, parts)
+	for i := 1; i < parts; i++ {
+		partial[i] = d.Alloc(dw.Len())
+	}
+	parallel.ForWorker(parts, d.threads, func(thread, part int) {
+		sum, add := dws, true
+		if part > 0 {
+			sum, add = floats(partial[part]), false
+		}
+		last := (part + 1) * rows / parts
+		for from := part * rows / parts; from < last; from += tile {
+			to := min(last, from+tile)
+			var fields []float32
+			if g.direct() {
+				fields = xs[from*size : to*size]
+			} else {
+				fields = d.threadScratch(thread, tile*size)[:(to-from)*size]
+				g.gather(fields, xs, from, to)
+			}
+			gemm.Mul(true, false, g.outs, size, to-from, dys[from*g.outs:to*g.outs], g.outs, fields, size, add, sum, size)
+			add = true
+		}
+	})
+	for i := 1; i < parts; i++ {
+		d.Add(dw, partial[i])
+		d.Free(partial[i])
+	}
+	if dbias.Exists() {
+		d.addColumnSums(floats(dbias), dys, rows, g.outs)
+	}
+}

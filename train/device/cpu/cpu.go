@@ -1,0 +1,163 @@
+// Package cpu is the training device that every machine has.
+//
+// A 1x1 convolution is one matrix product; a k x k one gathers cache-sized
+// tiles of input windows (im2col) and multiplies each. Work is split over
+// goroutines by rows, images or channels while the matrix products
+// (internal/gemm) stay on their goroutine. Sums over a batch, in batch
+// normalisation and in the losses, are in float64 and added up in an order
+// that depends on the shapes and the number of threads alone: results repeat
+// bit for bit. Memory that is freed is kept for the next allocation of its
+// size, so that after the first step nothing is allocated.
+package cpu
+
+import (
+	"fmt"
+	"runtime"
+
+	"github.com/seed-436d2970/pixpro/internal/gemm"
+	"github.com/seed-436d2970/pixpro/internal/parallel"
+	"github.com/seed-436d2970/pixpro/train/device"
+)
+
+// Device computes on the processor. It implements device.Device.
+type Device struct {
+	threads int
+	free    map[int][]*memory // by capacity
+	scratch [][]float32       // one a thread, grown as needed
+	sums    []float64         // partial sums of reductions
+}
+
+type memory struct{ data []float32 }
+
+// Floats implements device.Memory.
+func (m *memory) Floats() int { return len(m.data) }
+
+// New returns a device that uses at most the given number of threads, all
+// that the Go runtime does if it is 0.
+func New(threads int) *Device {
+	if threads <= 0 {
+		threads = runtime.GOMAXPROCS(0)
+	}
+	return &Device{threads: threads, free: map[int][]*memory{}, scratch: make([][]float32, threads)}
+}
+
+// Name tells the implementation of matrix products and the threads.
+func (d *Device) Name() string {
+	return fmt.Sprintf("cpu (%d threads, matrix products: %s)", d.threads, gemm.Name())
+}
+
+// Sync implements device.Device: all work is done when a call returns.
+func (d *Device) Sync() error { return nil }
+
+// Close drops the memory kept for reuse.
+func (d *Device) Close() error {
+	d.free, d.scratch, d.sums = map[int][]*memory{}, make([][]float32, d.threads), nil
+	return nil
+}
+
+// Alloc implements device.Device.
+func (d *Device) Alloc(shape ...int) device.Tensor {
+	n := device.Elements(shape)
+	t := device.Tensor{Shape: shape}
+	if kept := d.free[n]; len(kept) > 0 {
+		t.Memory = kept[len(kept)-1]
+		d.free[n] = kept[:len(kept)-1]
+	} else {
+		t.Memory = &memory{make([]float32, n)}
+	}
+	return t
+}
+
+// Free implements device.Device.
+func (d *Device) Free(t device.Tensor) {
+	if m, ok := t.Memory.(*memory); ok {
+		d.free[len(m.data)] = append(d.free[len(m.data)], m)
+	}
+}
+
+// Zero implements device.Device.
+func (d *Device) Zero(t device.Tensor) { clear(floats(t)) }
+
+// Upload implements device.Device.
+func (d *Device) Upload(dst device.Tensor, src []float32) {
+	mustBe(dst.Len() == len(src), "upload of %d floats to %v", len(src), dst.Shape)
+	copy(floats(dst), src)
+}
+
+// Download implements device.Device.
+func (d *Device) Download(dst []float32, src device.Tensor) {
+	mustBe(src.Len() == len(dst), "download of %v to %d floats", src.Shape, len(dst))
+	copy(dst, floats(src))
+}
+
+// Add implements device.Device.
+func (d *Device) Add(dst, src device.Tensor) {
+	mustBe(dst.Len() == src.Len(), "sum of %v and %v", dst.Shape, src.Shape)
+	a, b := floats(dst), floats(src)
+	d.spans(len(a), func(from, to int) { addTo(a[from:to], b[from:to]) })
+}
+
+// UploadViews implements device.Device.
+func (d *Device) UploadViews(dst device.Tensor, views [2][]uint8, mean, std [3]float64) {
+	images, area := dst.Shape[0]/2, dst.Shape[1]*dst.Shape[2]
+	for _, v := range views {
+		mustBe(dst.Shape[3] == 3 && 6*area*images == dst.Len() && len(v) == images*3*area, "upload of views of %d pixel values to %v", len(v), dst.Shape)
+	}
+	var table [3][256]float32
+	for c := range table {
+		for v := range table[c] {
+			table[c][v] = float32((float64(v)/255 - mean[c]) / std[c])
+		}
+	}
+	out := floats(dst)
+	parallel.For(2*images, d.threads, func(i int) {
+		image := out[i*area*3:][:area*3]
+		for c := range table {
+			plane := views[i/images][(i%images*3+c)*area:][:area]
+			for p, v := range plane {
+				image[p*3+c] = table[c][v]
+			}
+		}
+	})
+}
+
+// floats is a tensor's content.
+func floats(t device.Tensor) []float32 {
+	if !t.Exists() {
+		return nil
+	}
+	return t.Memory.(*memory).data[:t.Len()]
+}
+
+// mustBe panics with a programmer's error unless ok.
+func mustBe(ok bool, format string, args ...any) {
+	if !ok {
+		panic("cpu: shapes do not fit: " + fmt.Sprintf(format, args...))
+	}
+}
+
+// spans calls body for parts of [0, n), some for each thread.
+func (d *Device) spans(n int, body func(from, to int)) {
+	const least = 1 << 14 // below this a goroutine costs more than it saves
+	parts := min(d.threads*4, (n+least-1)/least)
+	parallel.For(parts, d.threads, func(i int) { body(i*n/parts, (i+1)*n/parts) })
+}
+
+// threadScratch is n floats of memory of undefined content that belong to a thread
+// until the next call for it.
+func (d *Device) threadScratch(thread, n int) []float32 {
+	if len(d.scratch[thread]) < n {
+		d.scratch[thread] = make([]float32, n)
+	}
+	return d.scratch[thread][:n]
+}
+
+// partialSums is n zeroed float64 that are free until the next call.
+func (d *Device) partialSums(n int) []float64 {
+	if len(d.sums) < n {
+		d.sums = make([]float64, n)
+	}
+	s := d.sums[:n]
+	clear(s)
+	return s
+}

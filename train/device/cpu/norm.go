@@ -1,0 +1,215 @@
+package cpu
+
+import (
+	"math"
+
+	"github.com/seed-436d2970/pixpro/internal/parallel"
+	"github.com/seed-436d2970/pixpro/train/device"
+)
+
+// normalizeEpsilon is the least length that a vector is divided by, as in
+// PyTorch's normalize.
+const normalizeEpsilon = 1e-12
+
+// chunked sums over rows: columns are floats of a row, values of them are
+// summed a row. sum adds the values of rows from, ..., to-1 to its partial
+// sums. Rows are cut into chunks whose size depends on the shape alone, so
+// that the result does not depend on the number of threads. The result is
+// valid until the next reduction.
+func (d *Device) chunked(rows, columns, values int, sum func(partial []float64, from, to int)) []float64 {
+	chunk := max(1, (1<<15)/columns)
+	chunks := max(1, (rows+chunk-1)/chunk)
+	partial := d.partialSums(chunks * values)
+	parallel.For(chunks, d.threads, func(i int) {
+		sum(partial[i*values:(i+1)*values], i*chunk, min(rows, (i+1)*chunk))
+	})
+	total := partial[:values]
+	for i := 1; i < chunks; i++ {
+		for v, x := range partial[i*values : (i+1)*values] {
+			total[v] += x
+		}
+	}
+	return total
+}
+
+func (d *Device) addColumnSums(dst, src []float32, rows, columns int) {
+	total := d.chunked(rows, columns, columns, func(partial []float64, from, to int) {
+		for r := from; r < to; r++ {
+			for c, v := range src[r*columns:][:columns] {
+				partial[c] += float64(v)
+			}
+		}
+	})
+	for c, v := range total {
+		dst[c] += float32(v)
+	}
+}
+
+// BatchNorm implements device.Device.
+func (d *Device) BatchNorm(y, x, residual device.Tensor, b *device.BatchNorm) {
+	c := x.Channels()
+	rows := x.Rows() / b.Groups
+	mustBe(x.Rows()%b.Groups == 0 && b.SavedMean.Len() == b.Groups*c && b.Weight.Len() == c, "batch norm of %v in %d groups", x.Shape, b.Groups)
+	if rows == 0 {
+		return
+	}
+	weight, bias := floats(b.Weight), floats(b.Bias)
+	scale, shift := make([]float32, c), make([]float32, c)
+	for g := range b.Groups {
+		from, to := g*rows*c, (g+1)*rows*c
+		xs := floats(x)[from:to]
+		sums := d.chunked(rows, c, 2*c, func(partial []float64, from, to int) {
+			sumAndSquares(partial[:c], partial[c:], xs[from*c:to*c])
+		})
+		mean, invStd := floats(b.SavedMean)[g*c:][:c], floats(b.SavedInvStd)[g*c:][:c]
+		runningMean, runningVar := floats(b.RunningMean), floats(b.RunningVar)
+		n := float64(rows)
+		for i := range c {
+			m := sums[i] / n
+			variance := max(0, sums[c+i]/n-m*m)
+			inv := 1 / math.Sqrt(variance+b.Epsilon)
+			mean[i], invStd[i] = float32(m), float32(inv)
+			scale[i] = float32(float64(weight[i]) * inv)
+			shift[i] = float32(float64(bias[i]) - m*float64(weight[i])*inv)
+			unbiased := variance
+			if rows > 1 {
+				unbiased *= n / (n - 1)
+			}
+			runningMean[i] += float32(b.RunningMomentum * (m - float64(runningMean[i])))
+			runningVar[i] += float32(b.RunningMomentum * (unbiased - float64(runningVar[i])))
+		}
+		d.scaleShift(floats(y)[from:to], xs, part(residual, from, to), scale, shift, b.ReLU)
+	}
+}
+
+// BatchNormInference implements device.Device.
+func (d *Device) BatchNormInference(y, x, residual device.Tensor, b *device.BatchNorm) {
+	c := x.Channels()
+	weight, bias := floats(b.Weight), floats(b.Bias)
+	mean, variance := floats(b.RunningMean), floats(b.RunningVar)
+	scale, shift := make([]float32, c), make([]float32, c)
+	for i := range c {
+		inv := 1 / math.Sqrt(float64(variance[i])+b.Epsilon)
+		scale[i] = float32(float64(weight[i]) * inv)
+		shift[i] = float32(float64(bias[i]) - float64(mean[i])*float64(weight[i])*inv)
+	}
+	d.scaleShift(floats(y), floats(x), floats(residual), scale, shift, b.ReLU)
+}
+
+// part is a range of a tensor's content, nil if the tensor is absent.
+func part(t device.Tensor, from, to int) []float32 {
+	if !t.Exists() {
+		return nil
+	}
+	return floats(t)[from:to]
+}
+
+// scaleShift computes y = x*scale + shift per channel, plus residual if it is
+// not nil, then ReLU if asked for.
+func (d *Device) scaleShift(y, x, residual []float32, scale, shift []float32, relu bool) {
+	c := len(scale)
+	d.spans(len(x)/c*c, func(from, to int) {
+		from, to = from/c*c, to/c*c
+		for at := from; at < to; at += c {
+			var r []float32
+			if residual != nil {
+				r = residual[at : at+c]
+			}
+			scaleShiftRow(y[at:at+c], x[at:at+c], r, scale, shift, relu)
+		}
+	})
+}
+
+// BatchNormBackward implements device.Device. With n rows, xhat the
+// normalised input and dy behind the ReLU,
+//
+//	dbias = sum dy;  dweight = sum dy xhat
+//	dx = weight invstd (dy - dbias/n - xhat dweight/n)
+func (d *Device) BatchNormBackward(dx, dy, x, y device.Tensor, b *device.BatchNorm) {
+	c := x.Channels()
+	rows := x.Rows() / b.Groups
+	if rows == 0 {
+		return
+	}
+	weight, weightGrad, biasGrad := floats(b.Weight), floats(b.WeightGrad), floats(b.BiasGrad)
+	k := make([]float32, 3*c) // dx = k0 dy + k1 (x - mean) + k2
+	for g := range b.Groups {
+		from, to := g*rows*c, (g+1)*rows*c
+		xs, dys, dxs := floats(x)[from:to], floats(dy)[from:to], floats(dx)[from:to]
+		mean, invStd := floats(b.SavedMean)[g*c:][:c], floats(b.SavedInvStd)[g*c:][:c]
+		var ys []float32
+		if b.ReLU {
+			ys = floats(y)[from:to]
+		}
+		sums := d.chunked(rows, c, 2*c, func(partial []float64, from, to int) {
+			for at := from * c; at < to*c; at += c {
+				grad := dys[at : at+c]
+				if ys != nil {
+					maskRow(grad, ys[at:at+c])
+				}
+				sumGradRow(partial[:c], partial[c:], grad, xs[at:at+c], mean)
+			}
+		})
+		n := float64(rows)
+		for i := range c {
+			inv := float64(invStd[i])
+			sum, sumHat := sums[i], sums[c+i]*inv
+			biasGrad[i] += float32(sum)
+			weightGrad[i] += float32(sumHat)
+			w := float64(weight[i]) * inv
+			k[i] = float32(w)
+			k[c+i] = float32(-w * inv * sumHat / n)
+			k[2*c+i] = float32(-w * sum / n)
+		}
+		d.spans(rows, func(from, to int) {
+			for at := from * c; at < to*c; at += c {
+				combineRow(dxs[at:at+c], dys[at:at+c], xs[at:at+c], mean, k[:c], k[c:2*c], k[2*c:])
+			}
+		})
+	}
+}
+
+// Normalize implements device.Device.
+func (d *Device) Normalize(y, norms, x device.Tensor) {
+	c := x.Channels()
+	xs, ys, ns := floats(x), floats(y), floats(norms)
+	mustBe(len(ns) == x.Rows() && len(ys) == len(xs), "lengths %v of rows of %v", norms.Shape, x.Shape)
+	d.spans(len(ns), func(from, to int) {
+		for r := from; r < to; r++ {
+			row := xs[r*c:][:c]
+			var sum float64
+			for _, v := range row {
+				sum += float64(v) * float64(v)
+			}
+			norm := math.Sqrt(sum)
+			ns[r] = float32(norm)
+			inv := 1 / max(norm, normalizeEpsilon)
+			out := ys[r*c:][:c]
+			for i, v := range row {
+				out[i] = float32(float64(v) * inv)
+			}
+		}
+	})
+}
+
+// NormalizeBackward implements device.Device: dx = (dy - y (y . dy)) / |x|, or
+// dy / epsilon below it, where y is linear in x.
+func (d *Device) NormalizeBackward(dx, dy, y, norms device.Tensor) {
+	c := y.Channels()
+	ys, dys, dxs, ns := floats(y), floats(dy), floats(dx), floats(norms)
+	d.spans(len(ns), func(from, to int) {
+		for r := from; r < to; r++ {
+			unit, grad, out := ys[r*c:][:c], dys[r*c:][:c], dxs[r*c:][:c]
+			var dot float64
+			if ns[r] > normalizeEpsilon {
+				for i, v := range unit {
+					dot += float64(v) * float64(grad[i])
+				}
+			}
+			inv := 1 / max(float64(ns[r]), normalizeEpsilon)
+			for i, v := range unit {
+				out[i] = float32((float64(grad[i]) - float64(v)*dot) * inv)
+			}
+		}
+	})
+}

@@ -1,0 +1,57 @@
+package cpu
+
+import (
+	"math"
+
+	"github.com/seed-436d2970/pixpro/internal/parallel"
+	"github.com/seed-436d2970/pixpro/train/device"
+)
+
+// MaxPool implements device.Device.
+func (d *Device) MaxPool(y, x device.Tensor, c device.Convolution) {
+	g := newWindow(x, y, c)
+	xs, ys := floats(x), floats(y)
+	ch := g.channels
+	d.spans(y.Rows(), func(from, to int) {
+		for p := from; p < to; p++ {
+			out := ys[p*ch:][:ch]
+			for i := range out {
+				out[i] = float32(math.Inf(-1))
+			}
+			g.row(p, func(in, _, length int) {
+				for ; length > 0; in, length = in+ch, length-ch {
+					for i, v := range xs[in:][:ch] {
+						out[i] = max(out[i], v)
+					}
+				}
+			})
+		}
+	})
+}
+
+// MaxPoolBackward implements device.Device. The place of a maximum is found
+// again instead of being stored.
+func (d *Device) MaxPoolBackward(dx, dy, x, y device.Tensor, c device.Convolution) {
+	g := newWindow(dx, dy, c)
+	dxs, dys, xs, ys := floats(dx), floats(dy), floats(x), floats(y)
+	ch, perImage := g.channels, g.oh*g.ow
+	parallel.ForWorker(g.images, d.threads, func(thread, image int) {
+		clear(dxs[image*g.h*g.w*ch:][:g.h*g.w*ch])
+		left := d.threadScratch(thread, ch)
+		for p := image * perImage; p < (image+1)*perImage; p++ {
+			copy(left, dys[p*ch:][:ch]) // what has found no place yet
+			top := ys[p*ch:][:ch]
+			g.row(p, func(in, _, length int) {
+				for ; length > 0; in, length = in+ch, length-ch {
+					from, to := xs[in:][:ch], dxs[in:][:ch]
+					for i, v := range top {
+						if from[i] == v {
+							to[i] += left[i]
+							left[i] = 0
+						}
+					}
+				}
+			})
+		}
+	})
+}

@@ -1,0 +1,115 @@
+// Package nn records operations on a device so that gradients can follow.
+//
+// A Tape runs each operation at once and, if it records, keeps what its
+// gradient needs; Backward then goes through the operations in reverse. Layers
+// hold Parameters, named and shaped as PyTorch names and shapes them, made by
+// a Builder.
+//
+// Memory: an operation consumes one reference to each of its inputs, and a
+// value's memory is freed when its last reference is gone, forward or
+// backward. A value that is used twice is retained once.
+package nn
+
+import "github.com/seed-436d2970/pixpro/train/device"
+
+// Var is a value that a tape's operations made.
+type Var struct {
+	Value device.Tensor
+	tape  *Tape
+	grad  device.Tensor // absent until the first gradient arrives
+	grads bool          // wants a gradient
+	refs  int
+}
+
+// Retain adds a reference, for one more use, and returns v.
+func (v *Var) Retain() *Var {
+	v.refs++
+	return v
+}
+
+// Release gives a reference up.
+func (v *Var) Release() {
+	v.refs--
+	if v.refs == 0 {
+		v.tape.Device.Free(v.Value)
+		v.Value = device.Tensor{}
+	}
+	if v.refs < 0 {
+		panic("nn: a value was released more often than it was retained")
+	}
+}
+
+// AddGrad adds to v's gradient and takes g's memory over.
+func (v *Var) AddGrad(g device.Tensor) {
+	if !v.grads {
+		v.tape.Device.Free(g)
+		return
+	}
+	if !v.grad.Exists() {
+		v.grad = g
+		return
+	}
+	v.tape.Device.Add(v.grad, g)
+	v.tape.Device.Free(g)
+}
+
+// Mode is what a tape's operations are for.
+type Mode int
+
+// The modes.
+const (
+	Train     Mode = iota // batch statistics, gradients
+	Keys                  // batch statistics, no gradients
+	Inference             // running statistics, no gradients
+)
+
+// Tape runs operations on a device.
+type Tape struct {
+	Device device.Device
+	Mode   Mode
+	Groups int // equal parts of the batch with statistics of their own: the views
+	steps  []func()
+}
+
+// NewTape returns an empty tape for batches of the given number of views.
+func NewTape(d device.Device, mode Mode, groups int) *Tape {
+	return &Tape{Device: d, Mode: mode, Groups: groups}
+}
+
+// Input puts a tensor on the tape, which takes its memory over; it gets no
+// gradient.
+func (t *Tape) Input(v device.Tensor) *Var {
+	return &Var{Value: v, tape: t, refs: 1}
+}
+
+// output is a new value of an operation on the given inputs.
+func (t *Tape) output(value device.Tensor, inputs ...*Var) *Var {
+	v := &Var{Value: value, tape: t, refs: 1}
+	for _, in := range inputs {
+		v.grads = v.grads || in.grads
+	}
+	return v
+}
+
+// record keeps an operation's backward step, which takes over the gradient of
+// the operation's output.
+func (t *Tape) record(out *Var, backward func(dy device.Tensor)) {
+	t.steps = append(t.steps, func() {
+		dy := out.grad
+		if !dy.Exists() {
+			panic("nn: a recorded operation's output has no gradient: nothing was computed from it")
+		}
+		out.grad = device.Tensor{}
+		backward(dy)
+	})
+}
+
+// Backward computes the gradients of all parameters that the recorded
+// operations used, from gradients given by AddGrad, and empties the tape.
+func (t *Tape) Backward() {
+	for i := len(t.steps) - 1; i >= 0; i-- {
+		t.steps[i]()
+		t.steps[i] = nil
+	}
+	t.steps = t.steps[:0]
+}
