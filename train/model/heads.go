@@ -35,9 +35,9 @@ type Propagation struct {
 	}
 }
 
-// newPropagation builds the module; layers is the depth of the value
+// NewPropagation builds the module; layers is the depth of the value
 // transform: none, a 1x1 convolution, or a head.
-func newPropagation(b nn.Builder, dim, layers int, p device.Propagation) *Propagation {
+func NewPropagation(b nn.Builder, dim, layers int, p device.Propagation) *Propagation {
 	m := &Propagation{Propagation: p}
 	switch layers {
 	case 1:

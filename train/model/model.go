@@ -71,7 +71,7 @@ func New(d device.Device, c Config) (*Model, error) {
 	m.projector = NewHead(b.In("projector"), c.Encoder.Channels(), c.Hidden, c.Dim)
 	queries := m.parameters
 	if c.Method == PixPro {
-		m.propagation = newPropagation(b, c.Dim, c.TransformLayers, c.Propagation)
+		m.propagation = NewPropagation(b, c.Dim, c.TransformLayers, c.Propagation)
 	}
 	for _, p := range m.parameters {
 		if !p.Statistic {

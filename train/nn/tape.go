@@ -82,6 +82,15 @@ func (t *Tape) Input(v device.Tensor) *Var {
 	return &Var{Value: v, tape: t, refs: 1}
 }
 
+// Variable puts a tensor on the tape, which takes its memory over, as a value
+// that gets a gradient: see Grad.
+func (t *Tape) Variable(v device.Tensor) *Var {
+	return &Var{Value: v, tape: t, refs: 1, grads: true}
+}
+
+// Grad is the gradient that Backward left on a Variable.
+func (v *Var) Grad() device.Tensor { return v.grad }
+
 // output is a new value of an operation on the given inputs.
 func (t *Tape) output(value device.Tensor, inputs ...*Var) *Var {
 	v := &Var{Value: value, tape: t, refs: 1}

@@ -1,0 +1,18 @@
+package cpu_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/seed-436d2970/pixpro/train/device"
+	"github.com/seed-436d2970/pixpro/train/device/cpu"
+	"github.com/seed-436d2970/pixpro/train/device/devicetest"
+)
+
+func TestDevice(t *testing.T) {
+	for _, threads := range []int{1, 2, 5} {
+		t.Run(fmt.Sprintf("%d threads", threads), func(t *testing.T) {
+			devicetest.Run(t, func() device.Device { return cpu.New(threads) })
+		})
+	}
+}

@@ -1,0 +1,490 @@
+// Package devicetest proves a device.Device: every primitive is compared with
+// a plain float64 reference, its gradient with central differences of that
+// reference, and layers and losses with the golden cases.
+//
+//	func TestDevice(t *testing.T) {
+//		devicetest.Run(t, func() device.Device { return cpu.New(2) })
+//	}
+package devicetest
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/seed-436d2970/pixpro/train/device"
+)
+
+// tolerance is how far a float32 tensor may be from the float64 reference,
+// relative to its length.
+const tolerance = 1e-5
+
+// Run tests the devices that open returns; each is closed again.
+func Run(t *testing.T, open func() device.Device) {
+	for _, c := range []struct {
+		name string
+		test func(*harness)
+	}{
+		{"upload views", testUploadViews},
+		{"convolution", testConvolution},
+		{"batch norm", testBatchNorm},
+		{"large batch norm", testLargeBatchNorm},
+		{"max pool", testMaxPool},
+		{"normalize", testNormalize},
+		{"propagation", testPropagation},
+		{"pixel losses", testPixelLosses},
+		{"updates", testUpdates},
+		{"memory", testMemory},
+		{"empty batch", testEmptyBatch},
+		{"golden layers", testGoldenLayers},
+		{"golden losses", testGoldenLosses},
+		{"golden propagation", testGoldenPropagation},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := &harness{T: t, d: open(), rng: rand.New(rand.NewPCG(1, 2))}
+			c.test(h)
+			if err := h.d.Sync(); err != nil {
+				t.Errorf("the device failed: %v", err)
+			}
+			if err := h.d.Close(); err != nil {
+				t.Errorf("close: %v", err)
+			}
+		})
+	}
+}
+
+type harness struct {
+	*testing.T
+	d   device.Device
+	rng *rand.Rand
+}
+
+// random is an array of normal values that float32 holds exactly.
+func (h *harness) random(shape ...int) array {
+	a := newArray(shape...)
+	for i := range a.data {
+		a.data[i] = float64(float32(h.rng.NormFloat64()))
+	}
+	return a
+}
+
+// crops are n crops' coordinates, some flipped, that mostly overlap.
+func (h *harness) crops(n int) array {
+	a := newArray(n, 4)
+	for i := range n {
+		x, y := h.rng.Float64()*0.4, h.rng.Float64()*0.4
+		c := []float64{x, y, x + 0.2 + 0.4*h.rng.Float64(), y + 0.2 + 0.4*h.rng.Float64()}
+		if h.rng.IntN(2) == 0 {
+			c[0], c[2] = c[2], c[0]
+		}
+		for j, v := range c {
+			a.data[4*i+j] = float64(float32(v))
+		}
+	}
+	return a
+}
+
+// put uploads an array; the zero array gives the zero tensor.
+func (h *harness) put(a array) device.Tensor {
+	if a.data == nil {
+		return device.Tensor{}
+	}
+	t := h.d.Alloc(a.shape...)
+	values := make([]float32, len(a.data))
+	for i, v := range a.data {
+		values[i] = float32(v)
+	}
+	h.d.Upload(t, values)
+	return t
+}
+
+// garbage is a tensor whose content must not matter.
+func (h *harness) garbage(shape ...int) device.Tensor {
+	a := newArray(shape...)
+	for i := range a.data {
+		a.data[i] = 1e30
+	}
+	return h.put(a)
+}
+
+// zeros is a tensor of zeros.
+func (h *harness) zeros(shape ...int) device.Tensor { return h.put(newArray(shape...)) }
+
+func (h *harness) get(t device.Tensor) []float32 {
+	values := make([]float32, t.Len())
+	h.d.Download(values, t)
+	return values
+}
+
+// equal compares a tensor with a reference by the length of the difference.
+func (h *harness) equal(what string, got device.Tensor, want array) {
+	h.Helper()
+	values := h.get(got)
+	if len(values) != len(want.data) {
+		h.Fatalf("%s has %d elements, want %d", what, len(values), len(want.data))
+	}
+	diff := make([]float64, len(values))
+	for i, v := range values {
+		diff[i] = float64(v) - want.data[i]
+	}
+	off, size := length(diff), length(want.data)
+	if !(off <= tolerance*max(size, 1e-3)) {
+		h.Errorf("%s is off by %.2g of its length %.3g", what, off/max(size, 1e-3), size)
+	}
+}
+
+// plus is a + b, what a gradient that is added to must become.
+func plus(a, b array) array {
+	sum := newArray(a.shape...)
+	for i := range sum.data {
+		sum.data[i] = a.data[i] + b.data[i]
+	}
+	return sum
+}
+
+func testUploadViews(h *harness) {
+	mean, std := [3]float64{0.485, 0.456, 0.406}, [3]float64{0.229, 0.224, 0.225}
+	const n, rows, cols = 3, 5, 4
+	want := newArray(2*n, rows, cols, 3)
+	var views [2][]uint8
+	for i := range 2 * n {
+		for c := range 3 {
+			for p := range rows * cols {
+				pixel := uint8(h.rng.IntN(256))
+				views[i/n] = append(views[i/n], pixel)
+				want.data[want.at(i, p/cols, p%cols, c)] = (float64(pixel)/255 - mean[c]) / std[c]
+			}
+		}
+	}
+	got := h.garbage(2*n, rows, cols, 3)
+	h.d.UploadViews(got, views, mean, std)
+	h.equal("views", got, want)
+}
+
+func testConvolution(h *harness) {
+	for _, c := range []struct {
+		n, rows, cols, in, out int
+		device.Convolution
+		bias bool
+	}{
+		{2, 7, 9, 3, 5, device.Convolution{Kernel: 7, Stride: 2, Padding: 3}, false},
+		{1, 5, 4, 7, 6, device.Convolution{Kernel: 3, Stride: 1, Padding: 1}, true},
+		{3, 5, 6, 4, 9, device.Convolution{Kernel: 3, Stride: 2, Padding: 1}, false},
+		{2, 3, 5, 8, 3, device.Convolution{Kernel: 1, Stride: 1}, true},
+		{2, 5, 7, 3, 4, device.Convolution{Kernel: 1, Stride: 2}, false},
+		{1, 1, 1, 5, 2, device.Convolution{Kernel: 3, Stride: 1, Padding: 1}, false},
+		{1, 20, 20, 2, 3, device.Convolution{Kernel: 3, Stride: 1, Padding: 1}, true},
+	} {
+		x, w := h.random(c.n, c.rows, c.cols, c.in), h.random(c.out, c.Kernel, c.Kernel, c.in)
+		var bias array
+		var dbias device.Tensor
+		if c.bias {
+			bias, dbias = h.random(c.out), h.zeros(c.out)
+		}
+		y := convolve(x, w, bias, c.Convolution)
+		dy := h.random(y.shape...)
+		what := fmt.Sprintf("%d x %d, %d to %d channels, %+v: ", c.rows, c.cols, c.in, c.out, c.Convolution)
+
+		tx, tw, tdy := h.put(x), h.put(w), h.put(dy)
+		ty := h.garbage(y.shape...)
+		h.d.Convolve(ty, tx, tw, h.put(bias), c.Convolution)
+		h.equal(what+"y", ty, y)
+
+		forward := func() array { return convolve(x, w, bias, c.Convolution) }
+		dx := h.garbage(x.shape...)
+		h.d.ConvolveBackwardData(dx, tdy, tw, c.Convolution, false)
+		wantX := gradient(x, dy, forward)
+		h.equal(what+"dx", dx, wantX)
+		before := h.random(x.shape...)
+		dx = h.put(before)
+		h.d.ConvolveBackwardData(dx, tdy, tw, c.Convolution, true)
+		h.equal(what+"dx added", dx, plus(before, wantX))
+
+		before = h.random(w.shape...)
+		dw := h.put(before)
+		h.d.ConvolveBackwardWeights(dw, dbias, tdy, tx, c.Convolution)
+		h.equal(what+"dw", dw, plus(before, gradient(w, dy, forward)))
+		if c.bias {
+			h.equal(what+"dbias", dbias, gradient(bias, dy, forward))
+		}
+	}
+}
+
+func testBatchNorm(h *harness) {
+	const epsilon, momentum = 1e-5, 0.1
+	for _, c := range []struct {
+		n, rows, cols, channels, groups int
+		residual, relu                  bool
+	}{
+		{3, 5, 4, 6, 1, false, true},
+		{4, 3, 3, 5, 2, true, true},
+		{2, 2, 3, 17, 2, false, false},
+		{6, 1, 2, 3, 3, true, false},
+	} {
+		shape := []int{c.n, c.rows, c.cols, c.channels}
+		x, weight, bias := h.random(shape...), h.random(c.channels), h.random(c.channels)
+		for i := range x.data {
+			x.data[i] = float64(float32(2*x.data[i] + 3)) // a mean to subtract
+		}
+		var residual array
+		if c.residual {
+			residual = h.random(shape...)
+		}
+		forward := func() array { return batchNorm(x, residual, weight, bias, c.groups, c.relu, epsilon) }
+		y, dy := forward(), h.random(shape...)
+		what := fmt.Sprintf("%v in %d groups, residual %v, ReLU %v: ", shape, c.groups, c.residual, c.relu)
+
+		runningMean, runningVar := h.random(c.channels), h.random(c.channels)
+		for i := range runningVar.data {
+			runningVar.data[i] = math.Abs(runningVar.data[i]) + 0.5
+		}
+		beforeW, beforeB := h.random(c.channels), h.random(c.channels)
+		op := &device.BatchNorm{
+			Weight: h.put(weight), Bias: h.put(bias), RunningMean: h.put(runningMean), RunningVar: h.put(runningVar),
+			SavedMean: h.garbage(c.groups, c.channels), SavedInvStd: h.garbage(c.groups, c.channels),
+			WeightGrad: h.put(beforeW), BiasGrad: h.put(beforeB),
+			Groups: c.groups, Epsilon: epsilon, RunningMomentum: momentum, ReLU: c.relu,
+		}
+		tx, ty, tr := h.put(x), h.garbage(shape...), h.put(residual)
+
+		inference := newArray(shape...)
+		for i, v := range x.data {
+			ch := i % c.channels
+			inference.data[i] = weight.data[ch]*(v-runningMean.data[ch])/math.Sqrt(runningVar.data[ch]+epsilon) + bias.data[ch]
+			if c.residual {
+				inference.data[i] += residual.data[i]
+			}
+			if c.relu {
+				inference.data[i] = max(inference.data[i], 0)
+			}
+		}
+		h.d.BatchNormInference(ty, tx, tr, op)
+		h.equal(what+"inference", ty, inference)
+
+		h.d.BatchNorm(ty, tx, tr, op)
+		h.equal(what+"y", ty, y)
+		perGroup := len(x.data) / c.groups
+		for g := range c.groups {
+			for ch := range c.channels {
+				m, v := moments(x.data[g*perGroup:(g+1)*perGroup], ch, c.channels)
+				n := float64(perGroup / c.channels)
+				runningMean.data[ch] += momentum * (m - runningMean.data[ch])
+				runningVar.data[ch] += momentum * (v*n/(n-1) - runningVar.data[ch])
+			}
+		}
+		h.equal(what+"running mean", op.RunningMean, runningMean)
+		h.equal(what+"running variance", op.RunningVar, runningVar)
+
+		dx, tdy := h.garbage(shape...), h.put(dy)
+		h.d.BatchNormBackward(dx, tdy, tx, ty, op)
+		h.equal(what+"dx", dx, gradient(x, dy, forward))
+		h.equal(what+"dweight", op.WeightGrad, plus(beforeW, gradient(weight, dy, forward)))
+		h.equal(what+"dbias", op.BiasGrad, plus(beforeB, gradient(bias, dy, forward)))
+		if c.residual {
+			h.equal(what+"gradient of the residual", tdy, gradient(residual, dy, forward))
+		}
+		tdy = h.put(dy)
+		h.d.BatchNormBackward(tdy, tdy, tx, ty, op)
+		h.equal(what+"dx in place", tdy, gradient(x, dy, forward))
+	}
+}
+
+// testLargeBatchNorm has more rows than one pass sums at once. Gradients are
+// compared along random directions, without ReLU, whose kinks such a step
+// would cross.
+func testLargeBatchNorm(h *harness) {
+	const channels, groups = 33, 2
+	shape := []int{4, 40, 25, channels}
+	x, residual, weight, bias, dy := h.random(shape...), h.random(shape...), h.random(channels), h.random(channels), h.random(shape...)
+	op := &device.BatchNorm{
+		Weight: h.put(weight), Bias: h.put(bias), RunningMean: h.zeros(channels), RunningVar: h.zeros(channels),
+		SavedMean: h.garbage(groups, channels), SavedInvStd: h.garbage(groups, channels),
+		WeightGrad: h.zeros(channels), BiasGrad: h.zeros(channels), Groups: groups, Epsilon: 1e-5, RunningMomentum: 0.1,
+	}
+	forward := func() array { return batchNorm(x, residual, weight, bias, groups, false, op.Epsilon) }
+	y, dx, dr, tx := h.garbage(shape...), h.garbage(shape...), h.put(dy), h.put(x)
+	h.d.BatchNorm(y, tx, h.put(residual), op)
+	h.equal("y", y, forward())
+	h.d.BatchNormBackward(dx, dr, tx, y, op)
+	for _, g := range []struct {
+		name string
+		got  device.Tensor
+		by   array
+	}{{"dx", dx, x}, {"gradient of the residual", dr, residual}, {"dweight", op.WeightGrad, weight}, {"dbias", op.BiasGrad, bias}} {
+		values := h.get(g.got)
+		direction := h.random(g.by.shape...)
+		var got, size float64
+		for i, v := range values {
+			got += float64(v) * direction.data[i]
+			size += float64(v) * float64(v)
+		}
+		want := slope(g.by, direction, dy, forward)
+		if math.Abs(got-want) > 1e-4*math.Sqrt(size) {
+			h.Errorf("%s along a random direction is %g, want %g", g.name, got, want)
+		}
+	}
+}
+
+func testMaxPool(h *harness) {
+	for _, c := range []device.Convolution{{Kernel: 3, Stride: 2, Padding: 1}, {Kernel: 2, Stride: 2}, {Kernel: 3, Stride: 1, Padding: 1}} {
+		x := h.random(2, 7, 6, 5)
+		y := maxPool(x, c)
+		dy := h.random(y.shape...)
+		tx, ty, dx := h.put(x), h.garbage(y.shape...), h.garbage(x.shape...)
+		h.d.MaxPool(ty, tx, c)
+		h.equal(fmt.Sprintf("%+v: y", c), ty, y)
+		h.d.MaxPoolBackward(dx, h.put(dy), tx, ty, c)
+		h.equal(fmt.Sprintf("%+v: dx", c), dx, gradient(x, dy, func() array { return maxPool(x, c) }))
+	}
+	// Of equal maxima the first gets the gradient.
+	x, y, dx := h.put(array{[]int{1, 2, 2, 1}, []float64{1, 1, 1, 1}}), h.garbage(1, 1, 1, 1), h.garbage(1, 2, 2, 1)
+	c := device.Convolution{Kernel: 2, Stride: 2}
+	h.d.MaxPool(y, x, c)
+	h.d.MaxPoolBackward(dx, h.put(array{[]int{1, 1, 1, 1}, []float64{3}}), x, y, c)
+	h.equal("dx of equal values", dx, array{[]int{1, 2, 2, 1}, []float64{3, 0, 0, 0}})
+}
+
+func testNormalize(h *harness) {
+	x, dy := h.random(2, 3, 2, 7), h.random(2, 3, 2, 7)
+	clear(x.data[:7]) // a zero vector stays zero
+	y := normalize(x)
+	ty, norms, tdy := h.garbage(x.shape...), h.garbage(12), h.put(dy)
+	h.d.Normalize(ty, norms, h.put(x))
+	h.equal("y", ty, y)
+	dx := h.garbage(x.shape...)
+	h.d.NormalizeBackward(dx, tdy, ty, norms)
+	for i := range 7 {
+		if got, want := float64(h.get(dx)[i]), dy.data[i]/1e-12; math.Abs(got-want) > math.Abs(want)*1e-5 {
+			h.Errorf("gradient %d of a zero vector is %g, want %g", i, got, want)
+		}
+	}
+	rest := func(a array) array { return array{[]int{1, 11, 1, 7}, a.data[7:]} }
+	want := gradient(rest(x), rest(dy), func() array { return normalize(rest(x)) })
+	for _, result := range []device.Tensor{dx, tdy} {
+		values := array{[]int{11, 7}, nil}
+		for _, v := range h.get(result)[7:] {
+			values.data = append(values.data, float64(v))
+		}
+		h.equal("dx", h.put(values), want)
+		h.d.NormalizeBackward(tdy, tdy, ty, norms) // in place, for the second round
+	}
+}
+
+func testPropagation(h *harness) {
+	for _, p := range []device.Propagation{{Gamma: 0.5, Clamp: 0.2}, {Gamma: 1}, {Gamma: 2}, {Gamma: 4}, {Gamma: 2, Clamp: 0.3}} {
+		u, g := normalize(h.random(2, 3, 4, 5)), normalize(h.random(2, 3, 4, 5))
+		dy := h.random(u.shape...)
+		forward := func() array { return propagate(u, g, p) }
+		tu, tg := h.put(u), h.put(g)
+		y, cosines, du, dg := h.garbage(u.shape...), h.garbage(2, 12, 12), h.garbage(u.shape...), h.garbage(u.shape...)
+		h.d.Propagate(y, cosines, tu, tg, p)
+		h.equal(fmt.Sprintf("%+v: y", p), y, forward())
+		h.d.PropagateBackward(du, dg, h.put(dy), cosines, tu, tg, p)
+		h.equal(fmt.Sprintf("%+v: du", p), du, gradient(u, dy, forward))
+		h.equal(fmt.Sprintf("%+v: dg", p), dg, gradient(g, dy, forward))
+	}
+}
+
+func testPixelLosses(h *harness) {
+	const n = 4
+	for _, tau := range []float64{0, 0.3} {
+		q, k := normalize(h.random(n, 3, 4, 6)), normalize(h.random(n, 3, 4, 6))
+		coordQ, coordK := h.crops(n), h.crops(n)
+		copy(coordK.data[4*2:], []float64{5, 5, 6, 6}) // no overlap with the queries of image 0
+		m := device.Matching{CoordQ: h.put(coordQ), CoordK: h.put(coordK), Threshold: 0.7, KeyShift: 2, Scale: 0.25}
+		losses, dq := h.garbage(n), h.garbage(q.shape...)
+		if tau == 0 {
+			h.d.PixProLoss(losses, dq, h.put(q), h.put(k), m)
+		} else {
+			h.d.PixContrastLoss(losses, dq, h.put(q), h.put(k), m, tau)
+		}
+		forward := func() array { return pixelLoss(q, k, coordQ, coordK, m, tau) }
+		ones := newArray(n)
+		for i := range ones.data {
+			ones.data[i] = 1
+		}
+		h.equal(fmt.Sprintf("tau %g: losses", tau), losses, forward())
+		h.equal(fmt.Sprintf("tau %g: dq", tau), dq, gradient(q, ones, forward))
+	}
+}
+
+func testUpdates(h *harness) {
+	for _, adapt := range []bool{true, false} {
+		p, buffer := h.random(50, 700), h.random(50, 700)
+		tp, tb := h.put(p), h.put(buffer)
+		l := device.LARS{LearningRate: 0.3, Momentum: 0.9, WeightDecay: 0.01, Trust: 0.02, Epsilon: 1e-8, Adapt: adapt}
+		for range 2 {
+			g := h.random(50, 700)
+			h.d.LARS(tp, tb, h.put(g), l)
+			scale := 1.0
+			if adapt {
+				for i := range g.data {
+					g.data[i] += l.WeightDecay * p.data[i]
+				}
+				scale = l.Trust * length(p.data) / (length(g.data) + l.Epsilon)
+			}
+			for i := range p.data {
+				buffer.data[i] = l.Momentum*buffer.data[i] + scale*g.data[i]
+				p.data[i] -= l.LearningRate * buffer.data[i]
+			}
+		}
+		h.equal(fmt.Sprintf("adapt %v: momentum", adapt), tb, buffer)
+		h.equal(fmt.Sprintf("adapt %v: parameter", adapt), tp, p)
+	}
+	zero, buffer := h.zeros(3, 2), h.zeros(3, 2)
+	g := h.random(3, 2)
+	h.d.LARS(zero, buffer, h.put(g), device.LARS{LearningRate: 1, Trust: 0.001, Adapt: true})
+	h.equal("momentum of a parameter of length 0, which is not scaled", buffer, g)
+
+	key, query := h.random(9, 3000), h.random(9, 3000)
+	tk := h.put(key)
+	h.d.MovingAverage(tk, h.put(query), 0.99)
+	for i := range key.data {
+		key.data[i] = 0.99*key.data[i] + 0.01*query.data[i]
+	}
+	h.equal("moving average", tk, key)
+
+	a, b := h.random(40000), h.random(40000)
+	ta := h.put(a)
+	h.d.Add(ta, h.put(b))
+	h.equal("sum", ta, plus(a, b))
+	h.d.Zero(ta)
+	h.equal("zero", ta, newArray(40000))
+}
+
+// testMemory checks that memory in use is not given out again.
+func testMemory(h *harness) {
+	want := map[int]array{}
+	tensors := map[int]device.Tensor{}
+	for i := range 200 {
+		if slot := h.rng.IntN(20); tensors[slot].Exists() {
+			h.equal("a tensor after other allocations", tensors[slot], want[slot])
+			h.d.Free(tensors[slot])
+			delete(tensors, slot)
+		} else {
+			want[slot] = h.random(1+h.rng.IntN(3), 1+i%4)
+			tensors[slot] = h.put(want[slot])
+		}
+	}
+}
+
+func testEmptyBatch(h *harness) {
+	empty := func() device.Tensor { return h.d.Alloc(0, 4, 4, 2) }
+	c := device.Convolution{Kernel: 3, Stride: 1, Padding: 1}
+	w := h.random(2, 3, 3, 2)
+	dw := h.put(w)
+	h.d.Convolve(empty(), empty(), h.put(w), device.Tensor{}, c)
+	h.d.ConvolveBackwardData(empty(), empty(), h.put(w), c, false)
+	h.d.ConvolveBackwardWeights(dw, device.Tensor{}, empty(), empty(), c)
+	h.equal("gradient of weights", dw, w)
+	mean := h.random(2)
+	b := &device.BatchNorm{
+		Weight: h.zeros(2), Bias: h.zeros(2), RunningMean: h.put(mean), RunningVar: h.zeros(2), SavedMean: h.zeros(1, 2), SavedInvStd: h.zeros(1, 2),
+		WeightGrad: h.zeros(2), BiasGrad: h.zeros(2), Groups: 1, Epsilon: 1e-5, RunningMomentum: 0.1, ReLU: true,
+	}
+	h.d.BatchNorm(empty(), empty(), device.Tensor{}, b)
+	h.d.BatchNormBackward(empty(), empty(), empty(), empty(), b)
+	h.equal("running mean", b.RunningMean, mean)
+	h.equal("gradient of the bias", b.BiasGrad, newArray(2))
+}
