@@ -2,6 +2,8 @@ package train
 
 import (
 	"fmt"
+	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/seed-436d2970/pixpro/train/device"
@@ -10,6 +12,83 @@ import (
 	"github.com/seed-436d2970/pixpro/train/objective"
 	"github.com/seed-436d2970/pixpro/train/optim"
 )
+
+func newEngine(tb testing.TB, d device.Device, encoder model.ResNet, hidden int) *engine {
+	tb.Helper()
+	m, err := model.New(d, model.Config{
+		Encoder: encoder, Method: model.PixPro, Hidden: hidden, Dim: 256,
+		Propagation: device.Propagation{Gamma: 2}, TransformLayers: 1,
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return &engine{d, m, objective.Config{Method: model.PixPro, PositiveRatio: 0.7}, optim.NewLARS(d, m.Trained(), 1e-5)}
+}
+
+// someViews are views without meaning whose crops overlap.
+func someViews(pairs, size int) views {
+	v := views{pairs: pairs, size: size}
+	rng := rand.New(rand.NewPCG(3, 4))
+	for i := range v.pixels {
+		v.pixels[i] = make([]uint8, pairs*3*size*size)
+		for p := range v.pixels[i] {
+			v.pixels[i][p] = uint8(rng.Uint32())
+		}
+		for range pairs {
+			v.coords[i] = append(v.coords[i], 0.2*float32(i), 0, 0.8, 0.8)
+		}
+	}
+	return v
+}
+
+// countingDevice counts the tensors that are not free.
+type countingDevice struct {
+	device.Device
+	live int
+}
+
+func (d *countingDevice) Alloc(shape ...int) device.Tensor {
+	d.live++
+	return d.Device.Alloc(shape...)
+}
+
+func (d *countingDevice) Free(t device.Tensor) {
+	d.live--
+	d.Device.Free(t)
+}
+
+func TestStepLeavesNoTensorBehind(t *testing.T) {
+	for _, bottleneck := range []bool{false, true} {
+		d := &countingDevice{Device: cpu.New(2)}
+		e := newEngine(t, d, model.ResNet{Depths: [4]int{1, 2, 1, 1}, Bottleneck: bottleneck, Base: 4, Stem: model.StemImageNet}, 8)
+		before := d.live
+		e.gradients(someViews(2, 64), 0.99)
+		e.update(0.1)
+		if d.live != before {
+			t.Errorf("bottleneck %v: %d tensors before the step, %d after it", bottleneck, before, d.live)
+		}
+	}
+}
+
+// TestStepsRepeatBitForBit runs the same steps twice on several threads.
+func TestStepsRepeatBitForBit(t *testing.T) {
+	v := someViews(3, 64)
+	var want []float64
+	for range 2 {
+		e := newEngine(t, cpu.New(3), model.ResNet{Depths: [4]int{1, 1, 1, 1}, Base: 8, Stem: model.StemNoPool}, 16)
+		var losses []float64
+		for range 3 {
+			losses = append(losses, e.gradients(v, 0.99))
+			e.update(0.5)
+		}
+		if want == nil {
+			want = losses
+		}
+		if !slices.Equal(want, losses) {
+			t.Errorf("losses are %v, then %v", want, losses)
+		}
+	}
+}
 
 // BenchmarkStep times whole training steps.
 func BenchmarkStep(b *testing.B) {
@@ -26,25 +105,8 @@ func BenchmarkStep(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			d := cpu.New(0)
-			m, err := model.New(d, model.Config{
-				Encoder: encoder, Method: model.PixPro, Hidden: 4096, Dim: 256,
-				Propagation: device.Propagation{Gamma: 2}, TransformLayers: 1,
-			})
-			if err != nil {
-				b.Fatal(err)
-			}
-			e := engine{d, m, objective.Config{Method: model.PixPro, PositiveRatio: 0.7}, optim.NewLARS(d, m.Trained(), 1e-5)}
-			v := views{pairs: c.pairs, size: c.size}
-			for i := range v.pixels {
-				v.pixels[i] = make([]uint8, c.pairs*3*c.size*c.size)
-				for p := range v.pixels[i] {
-					v.pixels[i][p] = uint8(p * 7919 >> 3)
-				}
-				for range c.pairs {
-					v.coords[i] = append(v.coords[i], 0.2*float32(i), 0, 0.8, 0.8)
-				}
-			}
+			e := newEngine(b, cpu.New(0), encoder, 4096)
+			v := someViews(c.pairs, c.size)
 			for b.Loop() {
 				e.gradients(v, 0.99)
 				e.update(0.1)

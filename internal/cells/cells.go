@@ -4,29 +4,34 @@ package cells
 
 import "math"
 
-// Positive sets mask[i*rows*cols+j] for every cell i of a and j of b whose
-// centres are nearer than threshold times the larger of the two cell
-// diagonals, and returns how many there are. a and b are the coordinates (x0,
-// y0, x1, y1) of two crops, each divided into rows x cols cells; mask has
-// (rows*cols)^2 elements.
-func Positive(mask []bool, a, b [4]float32, rows, cols int, threshold float64) int {
+// Distances calls visit for every cell i of a and j of b with the distance of
+// their centres in units of the larger of the two cell diagonals. a and b are
+// the coordinates (x0, y0, x1, y1) of two crops, each divided into rows x cols
+// cells; cells are counted row by row.
+func Distances(a, b [4]float32, rows, cols int, visit func(i, j int, distance float64)) {
 	ga, gb := newGrid(a, rows, cols), newGrid(b, rows, cols)
-	diagonal := max(ga.diagonal(), gb.diagonal())
-	n := rows * cols
-	count := 0
-	for i := range n {
+	unit := max(ga.diagonal(), gb.diagonal())
+	for i := range rows * cols {
 		xa, ya := ga.centre(i/cols, i%cols)
-		for j := range n {
+		for j := range rows * cols {
 			xb, yb := gb.centre(j/cols, j%cols)
-			dx, dy := xa-xb, ya-yb
-			// The conversions keep compilers from fusing: results decide at equality.
-			near := math.Sqrt(float64(dx*dx)+float64(dy*dy))/diagonal < threshold
-			mask[i*n+j] = near
-			if near {
-				count++
-			}
+			visit(i, j, hypotenuse(xa-xb, ya-yb)/unit)
 		}
 	}
+}
+
+// Positive sets mask[i*rows*cols+j] for the cells whose distance is below the
+// threshold (section 3.1 of the paper), and returns how many there are. mask
+// has (rows*cols)^2 elements.
+func Positive(mask []bool, a, b [4]float32, rows, cols int, threshold float64) int {
+	count := 0
+	Distances(a, b, rows, cols, func(i, j int, distance float64) {
+		near := distance < threshold
+		mask[i*rows*cols+j] = near
+		if near {
+			count++
+		}
+	})
 	return count
 }
 
@@ -44,6 +49,10 @@ func (g grid) centre(row, col int) (x, y float64) {
 	return g.x0 + float64((float64(col)+0.5)*g.width), g.y0 + float64((float64(row)+0.5)*g.height)
 }
 
-func (g grid) diagonal() float64 {
-	return math.Sqrt(float64(g.width*g.width) + float64(g.height*g.height))
+func (g grid) diagonal() float64 { return hypotenuse(g.width, g.height) }
+
+// hypotenuse is sqrt(x^2 + y^2). The conversions keep compilers from fusing
+// operations, which would decide otherwise where a distance equals a threshold.
+func hypotenuse(x, y float64) float64 {
+	return math.Sqrt(float64(x*x) + float64(y*y))
 }

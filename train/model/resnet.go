@@ -29,9 +29,11 @@ const (
 )
 
 var architectures = map[string]ResNet{
-	"resnet18": {Depths: [4]int{2, 2, 2, 2}},
-	"resnet34": {Depths: [4]int{3, 4, 6, 3}},
-	"resnet50": {Depths: [4]int{3, 4, 6, 3}, Bottleneck: true},
+	"resnet18":  {Depths: [4]int{2, 2, 2, 2}},
+	"resnet34":  {Depths: [4]int{3, 4, 6, 3}},
+	"resnet50":  {Depths: [4]int{3, 4, 6, 3}, Bottleneck: true},
+	"resnet101": {Depths: [4]int{3, 4, 23, 3}, Bottleneck: true},
+	"resnet152": {Depths: [4]int{3, 8, 36, 3}, Bottleneck: true},
 }
 
 // Lookup returns an architecture by torchvision's name, with channels

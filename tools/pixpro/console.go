@@ -1,0 +1,177 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"image"
+	"image/png"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/rs/zerolog/log"
+	"github.com/schollz/progressbar/v3"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/seed-436d2970/pixpro/internal/atomicfile"
+	"github.com/seed-436d2970/pixpro/internal/cpu"
+)
+
+// terminal says whether progress bars and colours make sense.
+func terminal() bool { return term.IsTerminal(int(os.Stderr.Fd())) }
+
+// setUpLog sends logs to standard error: for people on a terminal, as JSON
+// otherwise.
+func setUpLog(cmd *cobra.Command) error {
+	name, err := cmd.Flags().GetString("log-level")
+	if err != nil {
+		return err
+	}
+	level, err := zerolog.ParseLevel(name)
+	if err != nil || level == zerolog.NoLevel {
+		return usageError{fmt.Errorf("log-level %q: use debug, info, warn or error", name)}
+	}
+	var out io.Writer = os.Stderr
+	if terminal() {
+		out = zerolog.ConsoleWriter{Out: os.Stderr, TimeFormat: time.TimeOnly}
+	}
+	log.Logger = zerolog.New(out).Level(level).With().Timestamp().Logger()
+	if err := cpu.EnvironmentError(); err != nil {
+		log.Warn().Err(err).Msg("environment variable ignored")
+	}
+	return nil
+}
+
+// progress shows how far something is: a bar on a terminal, otherwise a log
+// line now and then.
+type progress struct {
+	bar    *progressbar.ProgressBar // nil without a terminal
+	what   string
+	total  int64
+	logged time.Time
+}
+
+// logInterval is the time between progress lines in a log.
+const logInterval = 10 * time.Second
+
+func newProgress(what string, total int64, bytes bool) *progress {
+	p := &progress{what: what, total: total, logged: time.Now()}
+	if terminal() {
+		p.bar = progressbar.NewOptions64(total,
+			progressbar.OptionSetDescription(what),
+			progressbar.OptionSetWriter(os.Stderr),
+			progressbar.OptionShowBytes(bytes),
+			progressbar.OptionShowCount(),
+			progressbar.OptionShowIts(),
+			progressbar.OptionSetPredictTime(true),
+			progressbar.OptionThrottle(100*time.Millisecond),
+			progressbar.OptionClearOnFinish(),
+		)
+	}
+	return p
+}
+
+// set shows that done of the total is done, with details about the present.
+func (p *progress) set(done, total int64, details string) {
+	if p.bar != nil {
+		if total != p.total {
+			p.bar.ChangeMax64(total)
+			p.total = total
+		}
+		p.bar.Describe(p.what + details)
+		_ = p.bar.Set64(done) // fails only past the end, where there is nothing to show
+		return
+	}
+	if time.Since(p.logged) >= logInterval {
+		p.logged = time.Now()
+		log.Info().Int64("done", done).Int64("total", total).Msg(p.what + details)
+	}
+}
+
+func (p *progress) finish() {
+	if p.bar != nil {
+		_ = p.bar.Finish()
+	}
+}
+
+// result prints what a command found: v as JSON, or the text.
+func result(cmd *cobra.Command, asJSON bool, v any, text string) error {
+	if !asJSON {
+		_, err := fmt.Fprint(cmd.OutOrStdout(), text)
+		return err
+	}
+	enc := json.NewEncoder(cmd.OutOrStdout())
+	return enc.Encode(v)
+}
+
+// byteSize is a flag such as 256MiB.
+type byteSize int64
+
+var byteUnits = []struct {
+	name string
+	size int64
+}{
+	{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"TiB", 1 << 40},
+	{"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"TB", 1e12}, {"B", 1},
+}
+
+func (b *byteSize) Set(s string) error {
+	number, unit := s, int64(1)
+	for _, u := range byteUnits {
+		if n, ok := strings.CutSuffix(s, u.name); ok {
+			number, unit = strings.TrimSpace(n), u.size
+			break
+		}
+	}
+	f, err := strconv.ParseFloat(number, 64)
+	if err != nil || !(f > 0) || f*float64(unit) > 1<<60 {
+		return fmt.Errorf("use a size such as 256MiB or 1GB")
+	}
+	*b = byteSize(f * float64(unit))
+	return nil
+}
+
+func (b *byteSize) String() string {
+	n := int64(*b)
+	for _, u := range []int{3, 2, 1, 0} {
+		if size := byteUnits[u].size; n >= size && n%size == 0 {
+			return fmt.Sprintf("%d%s", n/size, byteUnits[u].name)
+		}
+	}
+	return fmt.Sprintf("%dB", n)
+}
+
+// Type implements pflag.Value.
+func (b *byteSize) Type() string { return "size" }
+
+// writePNG writes a picture that appears when it is complete.
+func writePNG(path string, m image.Image) error {
+	return writeFile(path, func(w io.Writer) error { return png.Encode(w, m) })
+}
+
+// writeFile writes a file that appears when it is complete.
+func writeFile(path string, content func(io.Writer) error) error {
+	f, err := atomicfile.Create(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := content(f); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return f.Commit()
+}
+
+// required fails unless the named flags have values.
+func required(cmd *cobra.Command, names ...string) error {
+	for _, name := range names {
+		if f := cmd.Flags().Lookup(name); f.Value.String() == "" {
+			return usageError{fmt.Errorf("--%s is needed: %s", name, f.Usage)}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,82 @@
+// Command pixpro pre-trains image encoders on pixels: it shards a folder of
+// images, draws and augments pairs of views, trains on them, and exports the
+// encoder. Each subcommand has a file of its own.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+)
+
+// Exit codes.
+const (
+	exitFine   = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// usageError is an error of the command line itself.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-ctx.Done()
+		stop() // a second signal ends the process at once
+	}()
+	os.Exit(run(ctx, os.Args[1:]))
+}
+
+// run executes a command line and returns the exit code.
+func run(ctx context.Context, args []string) int {
+	root := newRoot()
+	root.SetArgs(args)
+	started := false
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
+		started = true
+		return setUpLog(cmd)
+	}
+	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		return exitFine
+	}
+	fmt.Fprintf(os.Stderr, "pixpro: %v\n", err)
+	var usage usageError
+	if !started || errors.As(err, &usage) {
+		fmt.Fprintf(os.Stderr, "Run '%s --help' for usage.\n", cmd.CommandPath())
+		return exitUsage
+	}
+	return exitFailed
+}
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "pixpro",
+		Short: "Pixel-level self-supervised pre-training of image encoders",
+		Long: `pixpro pre-trains image encoders for detection and segmentation without labels,
+by PixPro and PixContrast ("Propagate Yourself", CVPR 2021).
+
+A folder of images becomes shards, shards become pairs of augmented views with
+their coordinates, and an encoder learns that what lies at the same place in
+both views belongs together.`,
+		Example: `  pixpro demo
+  pixpro shard --in photos/ --out shards/
+  pixpro train --shards shards/ --output run/ --arch resnet50
+  pixpro export --checkpoint run/ --out backbone.safetensors`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.PersistentFlags().String("log-level", zerolog.InfoLevel.String(), "least level that is logged: debug, info, warn or error")
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.AddCommand(newShard(), newVerify(), newAugment(), newShow(), newTrain(), newExport(), newDemo(), newVersion())
+	return root
+}

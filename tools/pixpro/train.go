@@ -1,0 +1,203 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+
+	"github.com/rs/zerolog/log"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/seed-436d2970/pixpro/internal/figure"
+	"github.com/seed-436d2970/pixpro/pipeline"
+	"github.com/seed-436d2970/pixpro/shards"
+	"github.com/seed-436d2970/pixpro/train"
+	"github.com/seed-436d2970/pixpro/train/device/cpu"
+)
+
+func newTrain() *cobra.Command {
+	var (
+		cfg    = train.Default()
+		run    trainOptions
+		file   string
+		asJSON bool
+	)
+	cmd := &cobra.Command{
+		Use:   "train --shards DIR --output DIR",
+		Short: "Pre-train an encoder",
+		Long: `Pre-train an encoder on pairs of views from shards. The output folder gets
+checkpoints, metrics.jsonl with one line a step, and loss.png.
+
+The PixPro loss lies between -4 and 4. It falls to about -3 or lower within the
+first hundreds of steps and then rises slowly, while the features get better:
+this is as in the published runs.
+
+Ctrl-C stops after the present step and saves a checkpoint; the same command
+with --resume auto goes on from it. Options are read from a YAML file with
+--config, whose names are those of the flags; flags come before it.`,
+		Example: `  pixpro train --shards shards/ --output run/ --arch resnet50 --batch 64 --epochs 100
+  pixpro train --shards shards/ --output run/ --arch resnet50 --batch 64 --epochs 100 --resume auto
+  pixpro train --shards shards/ --output small/ --arch resnet18 --size 96 --stem nopool --width 0.5
+  pixpro train --config run.yaml --epochs 200`,
+		Args: cobra.NoArgs,
+	}
+	f := cmd.Flags()
+	addTrainFlags(f, &cfg)
+	f.StringVar(&file, "config", "", "YAML file with options")
+	f.IntVar(&run.workers, "workers", 0, "goroutines that decode and augment (default: one a core)")
+	f.IntVar(&run.threads, "threads", 0, "threads that compute (default: one a core)")
+	f.BoolVar(&asJSON, "json", false, "print the result as JSON")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if file != "" {
+			if err := readConfig(f, &cfg, file); err != nil {
+				return usageError{err}
+			}
+		}
+		if err := required(cmd, "shards", "output"); err != nil {
+			return err
+		}
+		if err := cfg.Validate(); err != nil {
+			return usageError{err}
+		}
+		last, err := runTraining(cmd.Context(), cfg, run)
+		if errors.Is(err, context.Canceled) {
+			return fmt.Errorf("stopped after step %d; go on with --resume auto", last.Step)
+		}
+		if err != nil {
+			return err
+		}
+		return result(cmd, asJSON, last, fmt.Sprintf("trained %d steps, the last loss is %.4f: %s\n", last.Step, last.Loss, cfg.Output))
+	}
+	return cmd
+}
+
+func addTrainFlags(f *pflag.FlagSet, c *train.Config) {
+	f.StringVar(&c.Shards, "shards", c.Shards, "folder of shards")
+	f.StringVar(&c.Output, "output", c.Output, "folder for checkpoints, metrics and the loss curve")
+	f.StringVar(&c.Resume, "resume", c.Resume, "auto (from the newest sound checkpoint in the output, if any), or a checkpoint's path")
+	f.StringVar(&c.Arch, "arch", c.Arch, "resnet18, resnet34 or resnet50")
+	f.StringVar(&c.Stem, "stem", c.Stem, "imagenet (a cell is 32 pixels wide), nopool (16) or small (8)")
+	f.Float64Var(&c.Width, "width", c.Width, "factor of the encoder's channels")
+	f.StringVar(&c.Method, "method", c.Method, "pixpro or pixcontrast")
+	f.IntVar(&c.Size, "size", c.Size, "side of a view in pixels")
+	f.IntVar(&c.BatchSize, "batch", c.BatchSize, "pairs of views in a step")
+	f.IntVar(&c.Epochs, "epochs", c.Epochs, "times that every image is drawn")
+	f.Uint64Var(&c.Seed, "seed", c.Seed, "seed of parameters, order and augmentation")
+	f.StringVar(&c.Recipe, "recipe", c.Recipe, "augmentation: byol or none")
+	f.Float64Var(&c.Crop, "crop", c.Crop, "least part of the image that a crop covers")
+	f.Float64Var(&c.BaseLR, "base-lr", c.BaseLR, "learning rate for 256 pairs a step, scaled by --batch")
+	f.Float64Var(&c.WeightDecay, "weight-decay", c.WeightDecay, "weight decay, not of biases and batch norms")
+	f.IntVar(&c.WarmupEpochs, "warmup-epoch", c.WarmupEpochs, "epochs in which the learning rate rises")
+	f.IntVar(&c.HeadHidden, "head-hidden", c.HeadHidden, "channels inside a projection head")
+	f.IntVar(&c.HeadDim, "head-dim", c.HeadDim, "channels of a projection")
+	f.Float64Var(&c.PixProGamma, "pixpro-p", c.PixProGamma, "exponent of the propagation module's similarity")
+	f.Float64Var(&c.PixProMomentum, "pixpro-momentum", c.PixProMomentum, "first momentum of the key encoder, which rises to 1")
+	f.Float64Var(&c.PixProPositiveRatio, "pixpro-pos-ratio", c.PixProPositiveRatio, "distance below which cells match, in cell diagonals")
+	f.Float64Var(&c.PixProClamp, "pixpro-clamp-value", c.PixProClamp, "least similarity in the propagation module")
+	f.IntVar(&c.PixProTransformLayer, "pixpro-transform-layer", c.PixProTransformLayer, "layers of the propagation module's value transform: 0, 1 or 2")
+	f.Float64Var(&c.PixContrastTau, "pixcontrast-tau", c.PixContrastTau, "temperature of PixContrast")
+	f.Var(&c.SaveEvery, "save-every", "distance between checkpoints: 10m, 1000steps, 1epoch, or end")
+	f.IntVar(&c.Keep, "keep", c.Keep, "checkpoints that are kept, 0 for all")
+}
+
+// readConfig reads a YAML file below the flags that were given.
+func readConfig(f *pflag.FlagSet, c *train.Config, path string) error {
+	given := map[*pflag.Flag]string{}
+	f.Visit(func(flag *pflag.Flag) { given[flag] = flag.Value.String() })
+	*c = train.Default()
+	if err := c.ReadConfig(path); err != nil {
+		return err
+	}
+	for flag, value := range given {
+		if err := flag.Value.Set(value); err != nil {
+			return fmt.Errorf("--%s: %w", flag.Name, err)
+		}
+	}
+	return nil
+}
+
+// trainOptions are what a run's result does not depend on.
+type trainOptions struct{ workers, threads int }
+
+// runTraining trains and draws the loss curve. It returns the last step's metrics.
+func runTraining(ctx context.Context, cfg train.Config, opts trainOptions) (last train.Metrics, err error) {
+	recipe, err := lookupRecipe(cfg.Recipe, cfg.Crop)
+	if err != nil {
+		return last, err
+	}
+	dataset, err := shards.Open(cfg.Shards)
+	if err != nil {
+		return last, err
+	}
+	defer dataset.Close()
+
+	d := cpu.New(opts.threads)
+	defer d.Close()
+	t, err := train.New(d, cfg, func(err error) { log.Warn().Err(err).Msg("checkpoint passed over") })
+	if err != nil {
+		return last, err
+	}
+	logStart(t, cfg, dataset, d.Name())
+
+	// Cancelling ctx ends the trainer's loop, which closes the pipeline here.
+	p, err := pipeline.Open(context.WithoutCancel(ctx), pipeline.Config{
+		Dataset: dataset, Recipe: recipe, Size: cfg.Size, BatchSize: cfg.BatchSize,
+		Seed: cfg.Seed, Epochs: cfg.Epochs, Start: t.Position(), Workers: opts.workers, OnEvent: logEvent,
+	})
+	if err != nil {
+		return last, err
+	}
+	defer p.Close()
+
+	perEpoch := p.BatchesPerEpoch()
+	total := perEpoch * int64(cfg.Epochs)
+	bar := newProgress("training", total, false)
+	t.OnStep = func(m train.Metrics) {
+		last = m
+		bar.set(m.Step, total, fmt.Sprintf(" epoch %d/%d, loss %.3f, %.1f pairs/s, %.0f%% waiting for data",
+			m.Epoch, cfg.Epochs, m.Loss, m.PairsPerSecond, 100*m.DataWaitSeconds*m.PairsPerSecond/float64(cfg.BatchSize)))
+	}
+	t.OnSave = func(step int64, dir string) {
+		log.Info().Int64("step", step).Float64("loss", last.Loss).Str("checkpoint", dir).Msg("saved")
+	}
+	err = t.Run(ctx, p)
+	bar.finish()
+	if last.Step == 0 && t.Resumed() != nil {
+		last.Step = t.Resumed().State.Step
+	}
+	return last, errors.Join(err, drawLoss(cfg))
+}
+
+func logStart(t *train.Trainer, cfg train.Config, dataset *shards.Dataset, device string) {
+	parameters := 0
+	for _, p := range t.Model().Trained() {
+		parameters += p.Value.Len()
+	}
+	cells := cfg.Size / t.Model().Encoder.Stride()
+	log.Info().Str("device", device).Str("arch", cfg.Arch).Str("method", cfg.Method).Int("parameters", parameters).
+		Str("cells", fmt.Sprintf("%dx%d", cells, cells)).Int64("images", dataset.Len()).Msg("training")
+	if r := t.Resumed(); r != nil {
+		log.Info().Str("checkpoint", r.Dir).Int64("step", r.State.Step).Msg("resumed")
+	}
+}
+
+// lossFile is the name of the loss curve in a training output.
+const lossFile = "loss.png"
+
+// drawLoss draws the curve of all steps so far.
+func drawLoss(cfg train.Config) error {
+	metrics, err := train.ReadMetrics(cfg.Output)
+	if err != nil || len(metrics) == 0 {
+		return err
+	}
+	curve := figure.Curve{Title: fmt.Sprintf("%s, %s, %d px", cfg.Method, cfg.Arch, cfg.Size)}
+	for _, m := range metrics {
+		curve.Steps = append(curve.Steps, float64(m.Step))
+		curve.Loss = append(curve.Loss, m.Loss)
+		curve.Rate = append(curve.Rate, m.LearningRate)
+	}
+	return writeFile(filepath.Join(cfg.Output, lossFile), func(w io.Writer) error { return figure.Loss(w, curve) })
+}

@@ -1,0 +1,52 @@
+package main
+
+import (
+	"fmt"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+
+	"github.com/seed-436d2970/pixpro/internal/cpu"
+	"github.com/seed-436d2970/pixpro/internal/gemm"
+)
+
+// versionInfo says what this binary is and which faster parts it found.
+type versionInfo struct {
+	Version        string `json:"version"`
+	Go             string `json:"go"`
+	Platform       string `json:"platform"`
+	CPU            string `json:"cpu"`
+	MatrixProducts string `json:"matrix_products"`
+	JPEG           string `json:"jpeg"`
+	NoLibrary      string `json:"no_blas,omitempty"`
+}
+
+func newVersion() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "version",
+		Short: "Print the version and the faster parts in use",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			v := versionInfo{
+				Version: "development", Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
+				CPU: cpu.Current().String(), MatrixProducts: gemm.Name(), JPEG: "Go image/jpeg",
+			}
+			if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
+				v.Version = info.Main.Version
+			}
+			if err := gemm.LibraryError(); err != nil {
+				v.NoLibrary = err.Error()
+			}
+			text := fmt.Sprintf("pixpro %s (%s, %s)\nvector instructions: %s (at most %s; PIXPRO_CPU lowers it)\nmatrix products:     %s\nJPEG:                %s\n",
+				v.Version, v.Go, v.Platform, v.CPU, cpu.Available, v.MatrixProducts, v.JPEG)
+			if v.NoLibrary != "" {
+				text += "                     " + v.NoLibrary + "\n                     Install OpenBLAS, or name a BLAS in PIXPRO_BLAS, to train faster.\n"
+			}
+			return result(cmd, asJSON, v, text)
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
+	return cmd
+}

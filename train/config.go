@@ -1,0 +1,216 @@
+package train
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/seed-436d2970/pixpro/train/device"
+	"github.com/seed-436d2970/pixpro/train/model"
+	"github.com/seed-436d2970/pixpro/train/objective"
+	"go.yaml.in/yaml/v3"
+)
+
+// Config is everything that decides a training run. The YAML names are those
+// of the flags of "pixpro train"; where the published implementation has such
+// an option, they are its names.
+type Config struct {
+	Shards string `yaml:"shards"` // folder of shards
+	Output string `yaml:"output"` // folder for checkpoints and metrics.jsonl
+	// Resume is "" (start anew, refuse a folder with checkpoints), "auto"
+	// (continue from the newest sound checkpoint, if there is one), or the path
+	// of a checkpoint or of a training output.
+	Resume string `yaml:"resume,omitempty"`
+
+	Arch   string  `yaml:"arch"`   // resnet18, resnet34, resnet50
+	Stem   string  `yaml:"stem"`   // imagenet, nopool, small: see model.Stem…
+	Width  float64 `yaml:"width"`  // factor of all the encoder's channels
+	Method string  `yaml:"method"` // pixpro, pixcontrast
+
+	Size      int     `yaml:"size"`  // side of a view in pixels
+	BatchSize int     `yaml:"batch"` // pairs a step
+	Epochs    int     `yaml:"epochs"`
+	Seed      uint64  `yaml:"seed"`
+	Recipe    string  `yaml:"recipe"` // of the augmentation
+	Crop      float64 `yaml:"crop"`   // least part of the image that a crop covers
+
+	BaseLR       float64 `yaml:"base-lr"` // for 256 pairs a step; the rate is this * batch / 256
+	WeightDecay  float64 `yaml:"weight-decay"`
+	WarmupEpochs int     `yaml:"warmup-epoch"`
+
+	HeadHidden           int     `yaml:"head-hidden"` // channels inside a projection head
+	HeadDim              int     `yaml:"head-dim"`    // channels of a projection
+	PixProGamma          float64 `yaml:"pixpro-p"`    // exponent of the propagation module
+	PixProMomentum       float64 `yaml:"pixpro-momentum"`
+	PixProPositiveRatio  float64 `yaml:"pixpro-pos-ratio"`
+	PixProClamp          float64 `yaml:"pixpro-clamp-value"`
+	PixProTransformLayer int     `yaml:"pixpro-transform-layer"`
+	PixContrastTau       float64 `yaml:"pixcontrast-tau"`
+
+	SaveEvery Interval `yaml:"save-every"`
+	Keep      int      `yaml:"keep"` // checkpoints that are kept, 0 for all
+}
+
+// Default is the paper's setting for PixPro, with a batch for one machine.
+func Default() Config {
+	return Config{
+		Arch: "resnet50", Stem: model.StemImageNet, Width: 1, Method: model.PixPro,
+		Size: 224, BatchSize: 64, Epochs: 100, Recipe: "byol", Crop: 0.08,
+		BaseLR: 1, WeightDecay: 1e-5, WarmupEpochs: 5,
+		HeadHidden: 4096, HeadDim: 256,
+		PixProGamma: 2, PixProMomentum: 0.99, PixProPositiveRatio: 0.7, PixProTransformLayer: 1,
+		PixContrastTau: 0.3,
+		SaveEvery:      Interval{Epochs: 1}, Keep: 3,
+	}
+}
+
+// Validate says which field cannot be used and what it may be.
+func (c *Config) Validate() error {
+	encoder, err := model.Lookup(c.Arch, c.Stem, c.Width)
+	if err != nil {
+		return fmt.Errorf("train: %w", err)
+	}
+	modelConfig, objectiveConfig := c.model(encoder), c.objective()
+	switch {
+	case c.Output == "":
+		err = errors.New("no output folder: give output")
+	case c.Size < encoder.Stride():
+		err = fmt.Errorf("size %d: with the %s stem a cell is %d pixels wide; use at least one", c.Size, c.Stem, encoder.Stride())
+	case c.BatchSize < 1:
+		err = fmt.Errorf("batch %d: must be positive", c.BatchSize)
+	case c.Epochs < 1:
+		err = fmt.Errorf("epochs %d: must be positive", c.Epochs)
+	case !(c.Crop > 0 && c.Crop <= 1):
+		err = fmt.Errorf("crop %g: must be above 0 and at most 1", c.Crop)
+	case !(c.BaseLR >= 0):
+		err = fmt.Errorf("base-lr %g: must not be negative", c.BaseLR)
+	case !(c.WeightDecay >= 0):
+		err = fmt.Errorf("weight-decay %g: must not be negative", c.WeightDecay)
+	case c.WarmupEpochs < 0:
+		err = fmt.Errorf("warmup-epoch %d: must not be negative", c.WarmupEpochs)
+	case !(c.PixProMomentum >= 0 && c.PixProMomentum <= 1):
+		err = fmt.Errorf("pixpro-momentum %g: must be in [0, 1]", c.PixProMomentum)
+	case c.Keep < 0:
+		err = fmt.Errorf("keep %d: must not be negative", c.Keep)
+	default:
+		err = errors.Join(modelConfig.Validate(), objectiveConfig.Validate())
+	}
+	if err != nil {
+		return fmt.Errorf("train: %w", err)
+	}
+	return nil
+}
+
+func (c *Config) model(encoder model.ResNet) model.Config {
+	return model.Config{
+		Encoder: encoder, Method: c.Method, Hidden: c.HeadHidden, Dim: c.HeadDim, Seed: c.Seed,
+		Propagation:     device.Propagation{Gamma: c.PixProGamma, Clamp: c.PixProClamp},
+		TransformLayers: c.PixProTransformLayer,
+	}
+}
+
+func (c *Config) objective() objective.Config {
+	return objective.Config{Method: c.Method, PositiveRatio: c.PixProPositiveRatio, Temperature: c.PixContrastTau}
+}
+
+// differences lists the fields in which a run that goes on from a checkpoint
+// of another may not differ, because its samples or parameters would.
+func (c *Config) differences(saved *Config) []string {
+	var list []string
+	for _, f := range []struct {
+		name      string
+		was, asks any
+	}{
+		{"arch", saved.Arch, c.Arch}, {"stem", saved.Stem, c.Stem}, {"width", saved.Width, c.Width},
+		{"method", saved.Method, c.Method}, {"size", saved.Size, c.Size}, {"batch", saved.BatchSize, c.BatchSize},
+		{"seed", saved.Seed, c.Seed}, {"recipe", saved.Recipe, c.Recipe}, {"crop", saved.Crop, c.Crop},
+		{"head-hidden", saved.HeadHidden, c.HeadHidden}, {"head-dim", saved.HeadDim, c.HeadDim},
+		{"pixpro-transform-layer", saved.PixProTransformLayer, c.PixProTransformLayer},
+	} {
+		if f.was != f.asks {
+			list = append(list, fmt.Sprintf("%s was %v, not %v", f.name, f.was, f.asks))
+		}
+	}
+	return list
+}
+
+// ReadConfig reads a YAML file over the fields of c; unknown names are errors.
+func (c *Config) ReadConfig(path string) error {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("train: configuration: %w", err)
+	}
+	dec := yaml.NewDecoder(bytes.NewReader(data))
+	dec.KnownFields(true)
+	if err := dec.Decode(c); err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("train: configuration %s: %w", path, err)
+	}
+	return nil
+}
+
+// Interval is a distance between checkpoints: one of its fields, or none for
+// only the last one.
+type Interval struct {
+	Time   time.Duration
+	Steps  int64
+	Epochs int64
+}
+
+// ParseInterval reads "10m" and other durations, "1000steps", "1epoch" or "end".
+func ParseInterval(s string) (Interval, error) {
+	bad := fmt.Errorf("interval %q: use a duration such as 10m, or 1000steps, 1epoch, end", s)
+	for _, unit := range []string{"steps", "step", "epochs", "epoch"} {
+		number, ok := strings.CutSuffix(s, unit)
+		if !ok {
+			continue
+		}
+		n, err := strconv.ParseInt(strings.TrimSpace(number), 10, 64)
+		if err != nil || n < 1 {
+			return Interval{}, bad
+		}
+		if strings.HasPrefix(unit, "step") {
+			return Interval{Steps: n}, nil
+		}
+		return Interval{Epochs: n}, nil
+	}
+	if s == "end" {
+		return Interval{}, nil
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil || d <= 0 {
+		return Interval{}, bad
+	}
+	return Interval{Time: d}, nil
+}
+
+func (i Interval) String() string {
+	switch {
+	case i.Time > 0:
+		return i.Time.String()
+	case i.Steps > 0:
+		return fmt.Sprintf("%dsteps", i.Steps)
+	case i.Epochs > 0:
+		return fmt.Sprintf("%depochs", i.Epochs)
+	}
+	return "end"
+}
+
+// Set and Type make an Interval a command-line flag.
+func (i *Interval) Set(s string) (err error) {
+	*i, err = ParseInterval(s)
+	return err
+}
+
+// Type implements pflag.Value.
+func (i *Interval) Type() string { return "interval" }
+
+// MarshalYAML implements yaml.Marshaler.
+func (i Interval) MarshalYAML() (any, error) { return i.String(), nil }
+
+// UnmarshalYAML implements yaml.Unmarshaler.
+func (i *Interval) UnmarshalYAML(node *yaml.Node) error { return i.Set(node.Value) }

@@ -1,0 +1,106 @@
+package cpu
+
+import (
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+)
+
+// TestRowsEqualPortable compares the loops over channels with their portable
+// versions bit for bit, for rows of every length up to 70, and checks that
+// nothing behind a row is written.
+func TestRowsEqualPortable(t *testing.T) {
+	rng := rand.New(rand.NewPCG(7, 8))
+	const canary = 12345
+	row := func(n int) []float32 {
+		s := make([]float32, n, n+1)
+		for i := range s {
+			switch rng.IntN(20) {
+			case 0:
+				s[i] = 0
+			case 1:
+				s[i] = float32(math.Copysign(0, -1))
+			case 2:
+				s[i] = float32(math.NaN())
+			default:
+				s[i] = float32(rng.NormFloat64())
+			}
+		}
+		s[:n+1][n] = canary
+		return s
+	}
+	sums := func(n int) []float64 {
+		s := make([]float64, n, n+1)
+		for i := range s {
+			s[i] = rng.NormFloat64()
+		}
+		s[:n+1][n] = canary
+		return s
+	}
+	for n := range 71 {
+		a, b, c, d, e, f := row(n), row(n), row(n), row(n), row(n), row(n)
+		s, q := sums(n), sums(n)
+		rows := slices.Concat(row(n), row(n), row(n))
+		check := func(what string, run func(generic bool, out []float32, s, q []float64)) {
+			t.Helper()
+			var outs [2][]float32
+			var ss, qs [2][]float64
+			for i := range outs {
+				outs[i], ss[i], qs[i] = clone(a), clone(s), clone(q)
+				run(i == 1, outs[i], ss[i], qs[i])
+				if outs[i][:n+1][n] != canary || ss[i][:n+1][n] != canary || qs[i][:n+1][n] != canary {
+					t.Fatalf("%s of %d channels wrote behind its row", what, n)
+				}
+			}
+			if !slices.EqualFunc(outs[0], outs[1], same32) || !slices.EqualFunc(ss[0], ss[1], same64) || !slices.EqualFunc(qs[0], qs[1], same64) {
+				t.Fatalf("%s of %d channels differs from the portable version", what, n)
+			}
+		}
+		choose := func(generic bool, fast, portable func()) {
+			if generic {
+				portable()
+			} else {
+				fast()
+			}
+		}
+		check("addTo", func(g bool, out []float32, _, _ []float64) {
+			choose(g, func() { addTo(out, b) }, func() { addToGeneric(out, b) })
+		})
+		check("maskRow", func(g bool, out []float32, _, _ []float64) {
+			choose(g, func() { maskRow(out, b) }, func() { maskRowGeneric(out, b) })
+		})
+		for _, relu := range []bool{false, true} {
+			for _, residual := range [][]float32{nil, e} {
+				check("scaleShiftRow", func(g bool, out []float32, _, _ []float64) {
+					choose(g, func() { scaleShiftRow(out, b, residual, c, d, relu) }, func() { scaleShiftRowGeneric(out, b, residual, c, d, relu) })
+				})
+			}
+		}
+		check("combineRow", func(g bool, out []float32, _, _ []float64) {
+			choose(g, func() { combineRow(out, out, b, c, d, e, f) }, func() { combineRowGeneric(out, out, b, c, d, e, f) })
+		})
+		check("sumGradRow", func(g bool, _ []float32, s, q []float64) {
+			choose(g, func() { sumGradRow(s, q, b, c, d) }, func() { sumGradRowGeneric(s, q, b, c, d) })
+		})
+		if n > 0 {
+			check("sumAndSquares", func(g bool, _ []float32, s, q []float64) {
+				clear(s) // sums of a chunk start at 0
+				clear(q)
+				choose(g, func() { sumAndSquares(s, q, rows) }, func() { sumAndSquaresGeneric(s, q, rows) })
+			})
+		}
+	}
+}
+
+// clone copies a row and the canary behind it.
+func clone[T any](s []T) []T { return slices.Clone(s[:len(s)+1])[:len(s)] }
+
+// same32 compares bits; all NaNs are the same.
+func same32(a, b float32) bool {
+	return math.Float32bits(a) == math.Float32bits(b) || a != a && b != b
+}
+
+func same64(a, b float64) bool {
+	return math.Float64bits(a) == math.Float64bits(b) || a != a && b != b
+}

@@ -1,0 +1,275 @@
+package train
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/apache/arrow/go/v15/arrow"
+	"github.com/seed-436d2970/pixpro/internal/safetensors"
+	"github.com/seed-436d2970/pixpro/pipeline"
+	"github.com/seed-436d2970/pixpro/train/device"
+	"github.com/seed-436d2970/pixpro/train/model"
+	"github.com/seed-436d2970/pixpro/train/nn"
+	"github.com/seed-436d2970/pixpro/train/optim"
+)
+
+// Source yields record batches of view pairs; *pipeline.Pipeline is one.
+type Source interface {
+	Next() bool
+	Record() arrow.Record
+	Err() error
+	// Position is where the stream goes on after the batches so far.
+	Position() pipeline.Position
+	// BatchesPerEpoch and PairsPerEpoch describe a whole epoch.
+	BatchesPerEpoch() int64
+	PairsPerEpoch() int64
+}
+
+// Trainer is a training run.
+type Trainer struct {
+	cfg     Config
+	engine  engine
+	resumed *Checkpoint // nil for a new run
+
+	step     int64 // done
+	position pipeline.Position
+	saved    int64 // step of the last checkpoint, 0 for none
+	savedAt  time.Time
+
+	// OnStep, if not nil, is called after every step.
+	OnStep func(Metrics)
+	// OnSave, if not nil, is called after every checkpoint.
+	OnSave func(step int64, dir string)
+}
+
+// New builds the run that cfg describes on d. Checkpoints that Resume "auto"
+// passes over as unsound are given to warn.
+func New(d device.Device, cfg Config, warn func(error)) (*Trainer, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	checkpoint, err := findCheckpoint(&cfg, warn)
+	if err != nil {
+		return nil, err
+	}
+	encoder, err := model.Lookup(cfg.Arch, cfg.Stem, cfg.Width)
+	if err != nil {
+		return nil, fmt.Errorf("train: %w", err)
+	}
+	m, err := model.New(d, cfg.model(encoder))
+	if err != nil {
+		return nil, fmt.Errorf("train: %w", err)
+	}
+	t := &Trainer{
+		cfg:     cfg,
+		engine:  engine{device: d, model: m, objective: cfg.objective(), optimizer: optim.NewLARS(d, m.Trained(), cfg.WeightDecay)},
+		savedAt: time.Now(),
+	}
+	if checkpoint != nil {
+		if err := t.restore(checkpoint); err != nil {
+			return nil, fmt.Errorf("train: resume from %s: %w", checkpoint.Dir, err)
+		}
+	}
+	return t, nil
+}
+
+// findCheckpoint returns the checkpoint to go on from, nil for a new run.
+func findCheckpoint(cfg *Config, warn func(error)) (*Checkpoint, error) {
+	names, err := checkpointNames(cfg.Output)
+	if err != nil {
+		return nil, fmt.Errorf("train: output: %w", err)
+	}
+	switch cfg.Resume {
+	case "":
+		if len(names) > 0 {
+			return nil, fmt.Errorf("train: output %s has checkpoints of another run: continue it with resume auto, or choose an empty folder", cfg.Output)
+		}
+		return nil, nil
+	case "auto":
+		return newestCheckpoint(cfg.Output, warn)
+	}
+	checkpoint, err := OpenCheckpoint(cfg.Resume)
+	if err != nil {
+		return nil, err
+	}
+	if len(names) > 0 {
+		if last := names[len(names)-1]; last > stepName(checkpoint.State.Step) {
+			return nil, fmt.Errorf("train: output %s has %s, later than %s to resume from: choose another output", cfg.Output, last, checkpoint.Dir)
+		}
+	}
+	return checkpoint, nil
+}
+
+func (t *Trainer) restore(c *Checkpoint) error {
+	if diff := t.cfg.differences(&c.Config); len(diff) > 0 {
+		return fmt.Errorf("the configuration does not fit: %s", strings.Join(diff, "; "))
+	}
+	tensors, err := c.Model()
+	if err != nil {
+		return err
+	}
+	if err := t.engine.model.Load(lookup(tensors)); err != nil {
+		return err
+	}
+	buffers, err := safetensors.Read(filepath.Join(c.Dir, optimizerFile))
+	if err != nil {
+		return err
+	}
+	find := lookup(buffers)
+	err = t.engine.optimizer.Load(func(p *nn.Parameter) ([]float32, error) {
+		values, shape, ok := find(p.Name)
+		if !ok || fmt.Sprint(shape) != fmt.Sprint(p.Shape) {
+			return nil, fmt.Errorf("%w: %s has no momentum of shape %v for %s", ErrCheckpoint, optimizerFile, p.Shape, p.Name)
+		}
+		return values, nil
+	})
+	if err != nil {
+		return err
+	}
+	t.resumed, t.step, t.saved, t.position = c, c.State.Step, c.State.Step, c.State.Position
+	return nil
+}
+
+// Resumed is the checkpoint that the run goes on from, nil if it is new.
+func (t *Trainer) Resumed() *Checkpoint { return t.resumed }
+
+// Position is where the run's stream of batches must go on.
+func (t *Trainer) Position() pipeline.Position { return t.position }
+
+// Model is the model in training.
+func (t *Trainer) Model() *model.Model { return t.engine.model }
+
+// Run trains on the batches of src, which must begin at Position, until it
+// ends. When ctx is cancelled the run stops after the present step, saves a
+// checkpoint, and returns the context's error.
+func (t *Trainer) Run(ctx context.Context, src Source) error {
+	if r := t.resumed; r != nil && r.State.Samples != src.PairsPerEpoch() {
+		return fmt.Errorf("train: resume from %s: its dataset has %d samples, this one %d", r.Dir, r.State.Samples, src.PairsPerEpoch())
+	}
+	if err := os.MkdirAll(t.cfg.Output, 0o777); err != nil {
+		return fmt.Errorf("train: output: %w", err)
+	}
+	metrics, err := openMetrics(t.cfg.Output, t.step)
+	if err != nil {
+		return err
+	}
+	defer metrics.close()
+
+	schedule := optim.Schedule{
+		Base:          t.cfg.BaseLR * float64(t.cfg.BatchSize) / 256,
+		StepsPerEpoch: src.BatchesPerEpoch(), Epochs: t.cfg.Epochs, WarmupEpochs: t.cfg.WarmupEpochs,
+	}
+	total := int64(t.cfg.Epochs) * schedule.StepsPerEpoch
+	for ctx.Err() == nil {
+		start, epoch := time.Now(), t.position.Epoch
+		if !src.Next() {
+			break
+		}
+		wait := time.Since(start)
+		batch, err := pipeline.ViewBatch(src.Record())
+		if err != nil {
+			return err
+		}
+		m := Metrics{
+			Step: t.step + 1, Epoch: epoch + 1, DataWaitSeconds: wait.Seconds(),
+			LearningRate: schedule.LearningRate(t.step),
+			KeyMomentum:  optim.KeyMomentum(t.cfg.PixProMomentum, t.step, total),
+		}
+		m.Loss = t.engine.gradients(viewsOf(&batch), m.KeyMomentum)
+		if math.IsNaN(m.Loss) || math.IsInf(m.Loss, 0) {
+			return t.diverged(m, &batch)
+		}
+		t.engine.update(m.LearningRate)
+		if err := t.engine.device.Sync(); err != nil {
+			return fmt.Errorf("train: step %d: %w", m.Step, err)
+		}
+		t.step, t.position = m.Step, src.Position()
+		m.PairsPerSecond = float64(batch.Len()) / time.Since(start).Seconds()
+		if err := metrics.write(m); err != nil {
+			return err
+		}
+		if t.OnStep != nil {
+			t.OnStep(m)
+		}
+		if t.due(schedule.StepsPerEpoch) {
+			if err := t.save(src); err != nil {
+				return err
+			}
+		}
+	}
+	if err := src.Err(); err != nil && ctx.Err() == nil {
+		return errors.Join(fmt.Errorf("train: after step %d: %w", t.step, err), t.save(src))
+	}
+	return errors.Join(ctx.Err(), t.save(src))
+}
+
+// diverged is the error of a step without a finite loss. The last checkpoint
+// is from before it.
+func (t *Trainer) diverged(m Metrics, batch *pipeline.Batch) error {
+	var keys []string
+	for i := range min(batch.Len(), 5) {
+		keys = append(keys, batch.Key(i))
+	}
+	return fmt.Errorf("train: step %d: the loss is %v (learning rate %g; %d images, among them %s): resume with a lower base-lr or a longer warm-up; the last checkpoint is of step %d",
+		m.Step, m.Loss, m.LearningRate, batch.Len(), strings.Join(keys, ", "), t.saved)
+}
+
+func viewsOf(b *pipeline.Batch) views {
+	return views{
+		pairs: b.Len(), size: b.Size(),
+		pixels: [2][]uint8{b.Views(0), b.Views(1)},
+		coords: [2][]float32{b.Coords(0), b.Coords(1)},
+	}
+}
+
+// due says whether it is time for a checkpoint.
+func (t *Trainer) due(stepsPerEpoch int64) bool {
+	switch every := t.cfg.SaveEvery; {
+	case every.Time > 0:
+		return time.Since(t.savedAt) >= every.Time
+	case every.Steps > 0:
+		return t.step%every.Steps == 0
+	case every.Epochs > 0:
+		return t.step%(every.Epochs*stepsPerEpoch) == 0
+	}
+	return false
+}
+
+// save writes a checkpoint unless the last one is of this step.
+func (t *Trainer) save(src Source) error {
+	if t.step == t.saved {
+		return nil
+	}
+	d := t.engine.device
+	var tensors, buffers []safetensors.Tensor
+	for _, p := range t.engine.model.Parameters() {
+		tensors = append(tensors, safetensors.New(p.Name, shape64(p.Shape), p.Read(d)))
+	}
+	t.engine.optimizer.Read(func(p *nn.Parameter, buffer []float32) {
+		buffers = append(buffers, safetensors.New(p.Name, shape64(p.Shape), buffer))
+	})
+	state := State{Step: t.step, Position: t.position, StepsPerEpoch: src.BatchesPerEpoch(), Samples: src.PairsPerEpoch()}
+	dir, err := save(t.cfg.Output, state, t.cfg, tensors, buffers)
+	if err != nil {
+		return err
+	}
+	t.saved, t.savedAt = t.step, time.Now()
+	if t.OnSave != nil {
+		t.OnSave(t.step, dir)
+	}
+	return prune(t.cfg.Output, t.cfg.Keep)
+}
+
+func shape64(shape []int) []int64 {
+	s := make([]int64, len(shape))
+	for i, n := range shape {
+		s[i] = int64(n)
+	}
+	return s
+}

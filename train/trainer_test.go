@@ -1,0 +1,259 @@
+package train
+
+import (
+	"context"
+	"errors"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/seed-436d2970/pixpro/augment"
+	"github.com/seed-436d2970/pixpro/internal/synth"
+	"github.com/seed-436d2970/pixpro/pipeline"
+	"github.com/seed-436d2970/pixpro/shards"
+	"github.com/seed-436d2970/pixpro/train/device/cpu"
+	"github.com/seed-436d2970/pixpro/train/model"
+)
+
+// makeShards makes a dataset of 20 small pictures.
+func makeShards(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	images, out := filepath.Join(dir, "images"), filepath.Join(dir, "shards")
+	if err := synth.Generate(t.Context(), images, synth.Options{Images: 20, MinSide: 48, MaxSide: 64}); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := shards.Write(t.Context(), shards.WriteConfig{In: images, Out: out}); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// tiny is a run of 3 epochs of 5 steps.
+func tiny(shards, output string) Config {
+	c := Default()
+	c.Shards, c.Output = shards, output
+	c.Arch, c.Stem, c.Width, c.HeadHidden, c.HeadDim = "resnet18", model.StemSmall, 0.0625, 8, 4
+	c.Size, c.BatchSize, c.Epochs, c.WarmupEpochs, c.BaseLR = 32, 4, 3, 1, 16
+	return c
+}
+
+// trainFor runs cfg and cancels it after stop steps, or never if that is 0.
+func trainFor(t *testing.T, cfg Config, stop int) error {
+	t.Helper()
+	dataset, err := shards.Open(cfg.Shards)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dataset.Close()
+	run, err := New(cpu.New(2), cfg, func(err error) { t.Logf("passed over: %v", err) })
+	if err != nil {
+		return err
+	}
+	recipe, err := augment.LookupRecipe(cfg.Recipe)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := pipeline.Open(context.Background(), pipeline.Config{
+		Dataset: dataset, Recipe: recipe, Size: cfg.Size, BatchSize: cfg.BatchSize, Seed: cfg.Seed,
+		Epochs: cfg.Epochs, Start: run.Position(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	run.OnStep = func(m Metrics) {
+		if stop--; stop == 0 {
+			cancel()
+		}
+	}
+	return run.Run(ctx, p)
+}
+
+// outcome is what a run leaves that must not depend on how it was interrupted.
+func outcome(t *testing.T, output string) ([]Metrics, map[string]Digest) {
+	t.Helper()
+	metrics, err := ReadMetrics(output)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := OpenCheckpoint(output)
+	if err != nil {
+		t.Fatal(err)
+	}
+	delete(c.State.Files, configFile) // names the output folder
+	return metrics, c.State.Files
+}
+
+func TestResumedRunEqualsUnbrokenRun(t *testing.T) {
+	data := makeShards(t)
+	whole := tiny(data, t.TempDir())
+	if err := trainFor(t, whole, 0); err != nil {
+		t.Fatal(err)
+	}
+	wantMetrics, wantFiles := outcome(t, whole.Output)
+	if len(wantMetrics) != 15 {
+		t.Fatalf("%d steps were recorded, want 15", len(wantMetrics))
+	}
+	for i, m := range wantMetrics {
+		if m.Step != int64(i+1) || m.Epoch != int64(i/5+1) || math.Abs(m.Loss) > 4 || m.PairsPerSecond <= 0 {
+			t.Errorf("step %d is recorded as %+v", i+1, m)
+		}
+	}
+	for _, stops := range [][]int{{1}, {5}, {7}, {3, 4, 6}} {
+		broken := tiny(data, t.TempDir())
+		broken.Resume = "auto"
+		for _, stop := range stops {
+			if err := trainFor(t, broken, stop); !errors.Is(err, context.Canceled) {
+				t.Fatalf("a cancelled run returned %v", err)
+			}
+		}
+		if err := trainFor(t, broken, 0); err != nil {
+			t.Fatal(err)
+		}
+		metrics, files := outcome(t, broken.Output)
+		if diff := cmp.Diff(wantMetrics, metrics, cmpopts.IgnoreFields(Metrics{}, "PairsPerSecond", "DataWaitSeconds")); diff != "" {
+			t.Errorf("stopped after %v: metrics (-unbroken +resumed):\n%s", stops, diff)
+		}
+		if diff := cmp.Diff(wantFiles, files); diff != "" {
+			t.Errorf("stopped after %v: final checkpoint (-unbroken +resumed):\n%s", stops, diff)
+		}
+	}
+}
+
+func TestResumePassesOverDamagedCheckpoints(t *testing.T) {
+	data := makeShards(t)
+	whole := tiny(data, t.TempDir())
+	if err := trainFor(t, whole, 0); err != nil {
+		t.Fatal(err)
+	}
+	_, want := outcome(t, whole.Output)
+
+	cfg := tiny(data, t.TempDir())
+	cfg.SaveEvery, cfg.Resume = Interval{Steps: 2}, "auto"
+	if err := trainFor(t, cfg, 7); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	names, err := checkpointNames(cfg.Output)
+	if err != nil || len(names) != cfg.Keep {
+		t.Fatalf("checkpoints %v (%v), want the last %d", names, err, cfg.Keep)
+	}
+	damage := func(i int, file string, how func(string) error) {
+		if err := how(filepath.Join(cfg.Output, checkpointsDir, names[len(names)-i], file)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	damage(1, modelFile, func(p string) error { return os.Truncate(p, 1000) })
+	damage(2, stateFile, os.Remove)
+	if err := trainFor(t, cfg, 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, got := outcome(t, cfg.Output); !cmp.Equal(want, got) {
+		t.Error("the final checkpoint differs from the unbroken run's")
+	}
+}
+
+func TestNewRefusesWhatWouldGoWrong(t *testing.T) {
+	data := makeShards(t)
+	cfg := tiny(data, t.TempDir())
+	if err := trainFor(t, cfg, 2); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name   string
+		change func(*Config)
+		want   string
+	}{
+		{"a used output", func(c *Config) {}, "continue it with resume auto"},
+		{"another width", func(c *Config) { c.Resume, c.Width = "auto", 0.125 }, "width was 0.0625, not 0.125"},
+		{"another seed", func(c *Config) { c.Resume, c.Seed = "auto", 9 }, "seed was 0, not 9"},
+		{"no such checkpoint", func(c *Config) { c.Resume = filepath.Join(data, "nothing") }, "unsound checkpoint"},
+		{"a bad option", func(c *Config) { c.Epochs = 0 }, "epochs 0: must be positive"},
+	} {
+		changed := cfg
+		c.change(&changed)
+		if err := trainFor(t, changed, 0); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", c.name, err, c.want)
+		}
+	}
+}
+
+func TestDivergedRunNamesItsImages(t *testing.T) {
+	data := makeShards(t)
+	cfg := tiny(data, t.TempDir())
+	run, err := New(cpu.New(1), cfg, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := run.engine.model.Trained()[0]
+	values := p.Read(run.engine.device)
+	values[0] = float32(math.NaN())
+	if err := p.Load(run.engine.device, values); err != nil {
+		t.Fatal(err)
+	}
+	dataset, err := shards.Open(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dataset.Close()
+	recipe, err := augment.LookupRecipe("none")
+	if err != nil {
+		t.Fatal(err)
+	}
+	src, err := pipeline.Open(t.Context(), pipeline.Config{Dataset: dataset, Recipe: recipe, Size: cfg.Size, BatchSize: cfg.BatchSize})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer src.Close()
+	err = run.Run(t.Context(), src)
+	if err == nil || !strings.Contains(err.Error(), "step 1: the loss is NaN") || !strings.Contains(err.Error(), ".jpg") {
+		t.Errorf("a run that diverges ends with %v", err)
+	}
+}
+
+func TestParseInterval(t *testing.T) {
+	for s, want := range map[string]Interval{
+		"10m0s": {Time: 600e9}, "1000steps": {Steps: 1000}, "2epochs": {Epochs: 2}, "end": {},
+	} {
+		got, err := ParseInterval(s)
+		if err != nil || got != want || got.String() != s {
+			t.Errorf("ParseInterval(%q) = %+v, %v, printed as %q", s, got, err, got)
+		}
+	}
+	for _, s := range []string{"", "0steps", "-1epoch", "soon", "-5m", "1.5steps"} {
+		if _, err := ParseInterval(s); err == nil {
+			t.Errorf("ParseInterval(%q) found no error", s)
+		}
+	}
+}
+
+func TestConfigFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "run.yaml")
+	write := func(text string) {
+		if err := os.WriteFile(path, []byte(text), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("arch: resnet18\nbase-lr: 0.5\nsave-every: 10m\n")
+	got := Default()
+	if err := got.ReadConfig(path); err != nil {
+		t.Fatal(err)
+	}
+	want := Default()
+	want.Arch, want.BaseLR, want.SaveEvery = "resnet18", 0.5, Interval{Time: 600e9}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("configuration (-want +got):\n%s", diff)
+	}
+	for _, bad := range []string{"archh: resnet18\n", "epochs: many\n", "save-every: never\n", "arch: [\n"} {
+		write(bad)
+		if err := got.ReadConfig(path); err == nil || !strings.Contains(err.Error(), "run.yaml") {
+			t.Errorf("%q gives %v, want an error that names the file", bad, err)
+		}
+	}
+}
