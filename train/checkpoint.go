@@ -178,11 +178,14 @@ func checkpointNames(output string) ([]string, error) {
 			names = append(names, e.Name())
 		}
 	}
-	// Steps of more digits than the name is padded to come later.
-	slices.SortFunc(names, func(a, b string) int {
-		return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b))
-	})
+	slices.SortFunc(names, compareSteps)
 	return names, nil
+}
+
+// compareSteps orders names of checkpoints by their steps; those of more
+// digits than names are padded to come later.
+func compareSteps(a, b string) int {
+	return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b))
 }
 
 // stepName is the name of a step's checkpoint.

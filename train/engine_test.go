@@ -99,6 +99,7 @@ func BenchmarkStep(b *testing.B) {
 	}{
 		{"resnet18", model.StemImageNet, 1, 96, 16},
 		{"resnet18", model.StemNoPool, 0.5, 96, 16},
+		{"resnet50", model.StemImageNet, 1, 224, 8},
 	} {
 		b.Run(fmt.Sprintf("%s,%s,%g/%dpx", c.arch, c.stem, c.width, c.size), func(b *testing.B) {
 			encoder, err := model.Lookup(c.arch, c.stem, c.width)

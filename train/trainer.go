@@ -49,10 +49,13 @@ type Trainer struct {
 }
 
 // New builds the run that cfg describes on d. Checkpoints that Resume "auto"
-// passes over as unsound are given to warn.
+// passes over as unsound are reported to warn, which may be nil.
 func New(d device.Device, cfg Config, warn func(error)) (*Trainer, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
+	}
+	if warn == nil {
+		warn = func(error) {}
 	}
 	checkpoint, err := findCheckpoint(&cfg, warn)
 	if err != nil {
@@ -99,7 +102,7 @@ func findCheckpoint(cfg *Config, warn func(error)) (*Checkpoint, error) {
 		return nil, err
 	}
 	if len(names) > 0 {
-		if last := names[len(names)-1]; last > stepName(checkpoint.State.Step) {
+		if last := names[len(names)-1]; compareSteps(last, stepName(checkpoint.State.Step)) > 0 {
 			return nil, fmt.Errorf("train: output %s has %s, later than %s to resume from: choose another output", cfg.Output, last, checkpoint.Dir)
 		}
 	}

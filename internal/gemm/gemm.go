@@ -62,6 +62,9 @@ type implementation struct {
 
 var active, libraryError = choose()
 
+// Portable is the Name of the implementation without vector instructions.
+const Portable = "gonum"
+
 // Name says which implementation is in use.
 func Name() string { return active.name }
 
@@ -82,7 +85,7 @@ func builtin() implementation {
 	if cpu.Current() >= cpu.AVX2 {
 		return implementation{"Go, " + cpu.Current().String(), blocked}
 	}
-	return implementation{"gonum", mulGonum}
+	return implementation{Portable, mulGonum}
 }
 
 func mulGonum(transA, transB bool, m, n, k int, a []float32, lda int, b []float32, ldb int, accumulate bool, c []float32, ldc int) {

@@ -9,8 +9,8 @@ import (
 
 // implementations are all that this build has on this machine.
 func implementations() []implementation {
-	impls := []implementation{{"gonum", mulGonum}}
-	if b := builtin(); b.name != "gonum" {
+	impls := []implementation{{Portable, mulGonum}}
+	if b := builtin(); b.name != Portable {
 		impls = append(impls, b)
 	}
 	if active.name != impls[len(impls)-1].name {

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/seed-436d2970/pixpro/internal/figure"
+	"github.com/seed-436d2970/pixpro/internal/gemm"
 	"github.com/seed-436d2970/pixpro/internal/synth"
 	"github.com/seed-436d2970/pixpro/pipeline"
 	"github.com/seed-436d2970/pixpro/shards"
@@ -64,7 +65,7 @@ func demo(cmd *cobra.Command, out string, seed uint64) error {
 		return err
 	}
 	bar := newProgress("generating images", 0, false)
-	err := synth.Generate(ctx, images, synth.Options{Seed: seed, Progress: func(done, total int) { bar.set(int64(done), int64(total), "") }})
+	err := synth.Generate(ctx, images, synth.Options{Images: 320, Seed: seed, Progress: func(done, total int) { bar.set(int64(done), int64(total), "") }})
 	bar.finish()
 	if err != nil {
 		return err
@@ -76,8 +77,11 @@ func demo(cmd *cobra.Command, out string, seed uint64) error {
 	cfg := train.Default()
 	cfg.Shards, cfg.Output, cfg.Seed = shardDir, run, seed
 	cfg.Arch, cfg.Stem, cfg.Width, cfg.HeadHidden = "resnet18", model.StemNoPool, 0.5, 512
-	cfg.Size, cfg.BatchSize, cfg.Epochs, cfg.WarmupEpochs = demoSize, 32, 8, 1
+	cfg.Size, cfg.BatchSize, cfg.Epochs, cfg.WarmupEpochs = demoSize, 32, 5, 1
 	cfg.BaseLR = 16 // a short run on few images wants large steps
+	if gemm.Name() == gemm.Portable {
+		cfg.Width /= 2 // a quarter of the work, where it takes ten times as long
+	}
 
 	if err := demoViews(ctx, cfg, views); err != nil {
 		return err

@@ -165,10 +165,14 @@ func runTraining(ctx context.Context, cfg train.Config, opts trainOptions) (last
 	}
 	err = t.Run(ctx, p)
 	bar.finish()
-	if last.Step == 0 && t.Resumed() != nil {
-		last.Step = t.Resumed().State.Step
+	if err != nil && !errors.Is(err, context.Canceled) {
+		return last, err
 	}
-	return last, errors.Join(err, drawLoss(cfg))
+	metrics, metricsErr := train.ReadMetrics(cfg.Output)
+	if metricsErr != nil || len(metrics) == 0 {
+		return last, errors.Join(err, metricsErr)
+	}
+	return metrics[len(metrics)-1], errors.Join(err, drawLoss(cfg, metrics))
 }
 
 func logStart(t *train.Trainer, cfg train.Config, dataset *shards.Dataset, device string) {
@@ -188,11 +192,7 @@ func logStart(t *train.Trainer, cfg train.Config, dataset *shards.Dataset, devic
 const lossFile = "loss.png"
 
 // drawLoss draws the curve of all steps so far.
-func drawLoss(cfg train.Config) error {
-	metrics, err := train.ReadMetrics(cfg.Output)
-	if err != nil || len(metrics) == 0 {
-		return err
-	}
+func drawLoss(cfg train.Config, metrics []train.Metrics) error {
 	curve := figure.Curve{Title: fmt.Sprintf("%s, %s, %d px", cfg.Method, cfg.Arch, cfg.Size)}
 	for _, m := range metrics {
 		curve.Steps = append(curve.Steps, float64(m.Step))

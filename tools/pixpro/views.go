@@ -34,7 +34,7 @@ func lookupRecipe(name string, crop float64) (augment.Recipe, error) {
 	if err != nil {
 		return r, usageError{err}
 	}
-	r.Scale[0] = crop
+	r.CropScale.Min = crop
 	if err := r.Validate(); err != nil {
 		return r, usageError{err}
 	}

@@ -1,0 +1,125 @@
+package decode
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"image"
+	"image/png"
+	"io"
+
+	"golang.org/x/image/bmp"
+
+	"github.com/seed-436d2970/pixpro/augment"
+)
+
+// Classes of errors, for errors.Is.
+var (
+	// ErrFormat is data that cannot be decoded: an unknown or unsupported
+	// format, or a file that is damaged or cut off (often io.ErrUnexpectedEOF,
+	// too).
+	ErrFormat = errors.New("cannot decode image")
+	// ErrTooLarge is an image of more pixels than Decoder.MaxPixels.
+	ErrTooLarge = errors.New("image too large")
+)
+
+// DefaultMaxPixels is the size beyond which Pillow refuses an image as a
+// decompression bomb: half a gigabyte at three bytes a pixel.
+const DefaultMaxPixels = 178_956_970
+
+// Decoder decodes images one after another, with working memory that it keeps.
+// The zero value is ready. It belongs to one goroutine at a time.
+type Decoder struct {
+	MaxPixels int64 // 0 = DefaultMaxPixels
+
+	chroma [2][]uint8 // Cb and Cr of one row, upsampled
+}
+
+// Decode decodes the image into dst, reusing the memory of dst.Pix where it is
+// large enough. After an error the content of dst is unknown. Errors are of
+// class ErrFormat or ErrTooLarge.
+func (d *Decoder) Decode(data []byte, dst *augment.Image) error {
+	h, err := ReadHeader(data)
+	if err != nil {
+		return err
+	}
+	limit := d.MaxPixels
+	if limit == 0 {
+		limit = DefaultMaxPixels
+	}
+	if pixels := int64(h.Width) * int64(h.Height); pixels > limit {
+		return fmt.Errorf("decode: %w: %s of %d x %d is %d pixels, the limit is %d", ErrTooLarge, h.Format, h.Width, h.Height, pixels, limit)
+	}
+	if err := d.decode(h, data, dst); err != nil {
+		return fmt.Errorf("decode: %w: %s of %d x %d pixels: %w", ErrFormat, h.Format, h.Width, h.Height, err)
+	}
+	if dst.Width != h.Width || dst.Height != h.Height {
+		return fmt.Errorf("decode: %w: %s of %d x %d pixels announces %d x %d", ErrFormat, h.Format, dst.Width, dst.Height, h.Width, h.Height)
+	}
+	return nil
+}
+
+func (d *Decoder) decode(h Header, data []byte, dst *augment.Image) error {
+	if !h.fits(len(data)) {
+		return io.ErrUnexpectedEOF
+	}
+	switch h.Format {
+	case "jpeg":
+		return d.decodeJPEG(data, dst)
+	case "gif":
+		return decodeGIF(data, dst)
+	case "webp":
+		return d.decodeWebP(data, dst)
+	case "png":
+		return decodeRaster(png.Decode, data, dst)
+	default:
+		return decodeRaster(bmp.Decode, data, dst)
+	}
+}
+
+// fits reports whether so few bytes can hold the image at all. The decoders
+// allocate what the header claims; this stops tiny files that claim a lot.
+func (h Header) fits(size int) bool {
+	// The most pixels in a byte.
+	var most int64
+	switch h.Format {
+	case "jpeg":
+		most = 8 * 32 * 32 // a bit for a block that stands for 32 x 32 pixels
+	case "png":
+		most = 8 * 1032 // a bit a pixel, deflated as far as deflate can
+	case "bmp":
+		most = 8 // a bit a pixel
+	default:
+		return true // an even image takes no bits a pixel
+	}
+	return int64(h.Width)*int64(h.Height) <= most*int64(size)
+}
+
+// decodeRaster is for formats whose decoder keeps the stored samples.
+func decodeRaster(decode func(io.Reader) (image.Image, error), data []byte, dst *augment.Image) error {
+	m, err := guard(decode, bytes.NewReader(data))
+	if err != nil {
+		return err
+	}
+	return copyRaster(dst, m)
+}
+
+// guard calls a decoder of somebody else's. A panic in one, met before on
+// damaged files, must not end a run over millions of images.
+func guard[T any](decode func(io.Reader) (T, error), r io.Reader) (v T, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("decoder panicked: %v", p)
+		}
+	}()
+	return decode(r)
+}
+
+// resize gives dst the size, with unknown content.
+func resize(dst *augment.Image, width, height int) {
+	n := 3 * width * height
+	if cap(dst.Pix) < n {
+		dst.Pix = make([]uint8, n)
+	}
+	dst.Width, dst.Height, dst.Pix = width, height, dst.Pix[:n]
+}

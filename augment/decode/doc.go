@@ -1,0 +1,15 @@
+// Package decode turns encoded images into pixels: JPEG, PNG, BMP, GIF (first
+// frame) and WebP, told apart by their content.
+//
+// [ReadHeader] looks at the format and size alone; a [Decoder] makes an
+// [augment.Image], 8-bit RGB as Pillow's convert("RGB") gives it: alpha is
+// dropped and not blended, 16 bits a sample become their high byte, CMYK is
+// converted, an EXIF orientation is ignored. Lossless formats give the same
+// bytes as Pillow. JPEG goes through image/jpeg, whose inverse cosine transform
+// can differ from libjpeg's by one; chroma upsampling and colour conversion
+// are libjpeg's.
+//
+// A size over Decoder.MaxPixels is refused before anything is allocated
+// ([ErrTooLarge]); whatever else cannot be decoded, unknown, unsupported,
+// damaged or cut off, is [ErrFormat]. Missing pixels are never made up.
+package decode

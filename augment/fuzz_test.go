@@ -1,0 +1,52 @@
+package augment
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"testing"
+)
+
+// FuzzApply makes views with whatever parameters Validate accepts: no panic,
+// nothing written around the view, and the same again in other memory.
+func FuzzApply(f *testing.F) {
+	f.Add(uint64(1), uint8(64), uint8(48), uint8(32), uint8(32), 0, 0, 48, 64, true, []byte{0, 1, 2, 3}, 1.2, 0.8, -0.1, 1.5, true)
+	f.Add(uint64(2), uint8(1), uint8(1), uint8(1), uint8(1), 0, 0, 1, 1, false, []byte{3}, 0.0, 0.0, 0.5, 1000.0, false)
+	f.Add(uint64(3), uint8(255), uint8(3), uint8(7), uint8(200), 1, 17, 2, 201, true, []byte{2, 1}, 1e38, 1e-38, 0.0, 0.1, true)
+	f.Fuzz(func(t *testing.T, seed uint64, srcWidth, srcHeight, dstWidth, dstHeight uint8,
+		top, left, height, width int, flip bool, ops []byte, factor1, factor2, hue, sigma float64, solarize bool,
+	) {
+		if srcWidth == 0 || srcHeight == 0 || dstWidth == 0 || dstHeight == 0 {
+			return
+		}
+		p := ViewParams{
+			Crop: Rect{Top: top, Left: left, Height: height, Width: width}, Flip: flip,
+			Jitters: len(ops), Grayscale: seed%2 == 0, BlurSigma: sigma, Solarize: solarize,
+		}
+		for i, op := range ops[:min(len(ops), len(p.Jitter))] {
+			p.Jitter[i] = Jitter{Op: Op(op), Factor: [2]float64{factor1, factor2}[i%2]}
+			if p.Jitter[i].Op == OpHue {
+				p.Jitter[i].Factor = hue
+			}
+		}
+		if p.Validate(int(srcWidth), int(srcHeight)) != nil {
+			return
+		}
+		src := noise(rand.New(rand.NewPCG(seed, 0)), int(srcWidth), int(srcHeight))
+		before := bytes.Clone(src.Pix)
+		var scratch Scratch
+		got, check := guarded(t, int(dstWidth), int(dstHeight))
+		p.Apply(got, src, &scratch)
+		check()
+		if !bytes.Equal(src.Pix, before) {
+			t.Error("the source was written")
+		}
+		again := NewPlanes(int(dstWidth), int(dstHeight))
+		p.Apply(again, src, &scratch)
+		checkPlanes(t, again, got)
+		for i, v := range p.Coord(src.Width, src.Height) {
+			if !(v >= 0 && v <= 1) {
+				t.Errorf("coordinate %d is %v", i, v)
+			}
+		}
+	})
+}

@@ -1,0 +1,275 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/apache/arrow/go/v15/arrow"
+
+	"github.com/seed-436d2970/pixpro/augment"
+	"github.com/seed-436d2970/pixpro/augment/decode"
+	"github.com/seed-436d2970/pixpro/shards"
+)
+
+// readers is the number of goroutines that read encoded images. More than one
+// lets the disk work on the next image while another one's checksum is
+// computed.
+const readers = 2
+
+// Pipeline is a stream of record batches. It implements array.RecordReader,
+// for one consumer.
+type Pipeline struct {
+	cfg     Config
+	plan    plan
+	schema  *arrow.Schema
+	builder *recordBuilder
+	pool    *pool
+	stats   counters
+
+	// What starts, bounds and stops the goroutines: see start.
+	ctx     context.Context
+	cancel  context.CancelFunc
+	wg      sync.WaitGroup
+	batches chan *batch // in order
+	toRead  chan job
+	toMake  chan job
+
+	refs atomic.Int64
+
+	mu       sync.Mutex // held by Next and Close
+	closed   bool
+	waiting  *batch // received and not completed
+	record   arrow.Record
+	position Position
+	epochBad int64 // bad samples of position.Epoch, since the stream began
+	ended    bool
+	err      error
+}
+
+// batch is a record batch in the making.
+type batch struct {
+	epoch  int64
+	offset int64 // of the first sample in the epoch
+	slots  []slot
+	slab   *slab
+
+	pending atomic.Int64  // slots that are not done
+	done    chan struct{} // closed when none is pending
+}
+
+// slot is one pair of a batch.
+type slot struct {
+	sample shards.Sample
+	params [2]augment.ViewParams
+	coords [2]augment.Coord
+	err    error // why there is no pair
+	fatal  bool  // err is not about this sample alone
+}
+
+// job is one slot on its way through the stages.
+type job struct {
+	batch *batch
+	slot  int
+}
+
+func (j job) get() *slot { return &j.batch.slots[j.slot] }
+
+// finish marks the slot as done.
+func (j job) finish() {
+	if j.batch.pending.Add(-1) == 0 {
+		close(j.batch.done)
+	}
+}
+
+// start starts all goroutines of the pipeline: one that plans, readers and
+// workers. Each ends when the channel it receives from is closed, which the
+// stage before does at the stream's end, or when the context is cancelled.
+func start(ctx context.Context, cfg Config) (*Pipeline, error) {
+	schema, err := Schema(cfg.Size, cfg.Recipe, cfg.Seed)
+	if err != nil {
+		return nil, err
+	}
+	p := &Pipeline{
+		cfg:     cfg,
+		plan:    newPlan(&cfg),
+		schema:  schema,
+		builder: newRecordBuilder(cfg.Allocator, schema),
+		batches: make(chan *batch, cfg.Batches),
+		toRead:  make(chan job, cfg.Workers),
+		toMake:  make(chan job, cfg.Workers),
+	}
+	p.pool = newPool(cfg.Allocator, 2*p.viewStride(), cfg.Batches)
+	p.position = p.plan.normal(cfg.Start)
+	p.refs.Store(1)
+	p.ctx, p.cancel = context.WithCancel(ctx)
+
+	p.wg.Go(func() {
+		defer close(p.batches)
+		defer close(p.toRead)
+		p.planBatches(p.position)
+	})
+	var reading sync.WaitGroup
+	for range readers {
+		reading.Go(p.readSamples)
+	}
+	p.wg.Go(func() {
+		reading.Wait()
+		close(p.toMake)
+	})
+	for range cfg.Workers {
+		p.wg.Go(p.makeViews)
+	}
+	return p, nil
+}
+
+// viewBytes is the size of one view.
+func (p *Pipeline) viewBytes() int { return 3 * p.cfg.Size * p.cfg.Size }
+
+// viewStride is the distance between a slab's first views and its second
+// ones: Arrow likes buffers aligned to 64 bytes.
+func (p *Pipeline) viewStride() int { return (p.cfg.BatchSize*p.viewBytes() + 63) &^ 63 }
+
+// planBatches makes empty batches in order and sends their slots on.
+func (p *Pipeline) planBatches(pos Position) {
+	for p.cfg.Epochs == 0 || pos.Epoch < int64(p.cfg.Epochs) {
+		row := p.plan.epoch(pos.Epoch)
+		for pos.Offset < p.plan.length {
+			start := time.Now()
+			slab, err := p.pool.get(p.ctx)
+			if err != nil {
+				return
+			}
+			p.stats.batchWait.lap(start)
+
+			// A stream that starts within a batch begins with the rest of it, so
+			// that all later batches are those of an unbroken stream.
+			end := min(p.plan.length, pos.Offset-pos.Offset%p.plan.batch+p.plan.batch)
+			b := &batch{
+				epoch:  pos.Epoch,
+				offset: pos.Offset,
+				slots:  make([]slot, end-pos.Offset),
+				slab:   slab,
+				done:   make(chan struct{}),
+			}
+			b.pending.Store(int64(len(b.slots)))
+			p.batches <- b // has room: there are no more batches than slabs
+			for i := range b.slots {
+				b.slots[i].sample.Index = row(pos.Offset + int64(i))
+				if !send(p.ctx, p.toRead, job{b, i}) {
+					return
+				}
+			}
+			pos.Offset = end
+		}
+		pos = p.plan.normal(pos)
+	}
+}
+
+// readSamples reads the encoded images.
+func (p *Pipeline) readSamples() {
+	for j := range p.toRead {
+		start := time.Now()
+		s := j.get()
+		sample, err := p.cfg.Dataset.Sample(s.sample.Index)
+		p.stats.read.lap(start)
+		if err != nil {
+			var corrupt *shards.CorruptError
+			if errors.As(err, &corrupt) {
+				s.sample.Key = corrupt.Key
+			}
+			s.err, s.fatal = err, corrupt == nil
+			j.finish()
+			continue
+		}
+		s.sample = sample
+		if !send(p.ctx, p.toMake, j) {
+			return
+		}
+	}
+}
+
+// makeViews decodes images and makes their views, in the batch's memory.
+func (p *Pipeline) makeViews() {
+	var (
+		decoder decode.Decoder
+		image   augment.Image
+		scratch augment.Scratch
+	)
+	for {
+		start := time.Now()
+		j, ok := <-p.toMake
+		if !ok {
+			return
+		}
+		start = p.stats.workersWait.lap(start)
+		s := j.get()
+		err := decoder.Decode(s.sample.Image, &image)
+		start = p.stats.decode.lap(start)
+		if err != nil {
+			s.err = err
+			j.finish()
+			continue
+		}
+		for v := range 2 {
+			rng := augment.NewRand(p.cfg.Seed, uint64(j.batch.epoch), uint64(s.sample.Index), v)
+			s.params[v] = p.cfg.Recipe.Sample(&rng, v, image.Width, image.Height)
+			s.coords[v] = s.params[v].Coord(image.Width, image.Height)
+			view := augment.Planes{Width: p.cfg.Size, Height: p.cfg.Size, Pix: p.pixels(j.batch, v, j.slot)}
+			s.params[v].Apply(view, image, &scratch)
+		}
+		p.stats.views.lap(start)
+		j.finish()
+	}
+}
+
+// pixels is the memory of a view.
+func (p *Pipeline) pixels(b *batch, view, slot int) []byte {
+	n := p.viewBytes()
+	from := view*p.viewStride() + slot*n
+	return b.slab.pixels[from : from+n : from+n]
+}
+
+func send(ctx context.Context, to chan<- job, j job) bool {
+	select {
+	case to <- j:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// Close stops the pipeline and waits for its goroutines. Records that were
+// retained stay valid. Close may be called while another goroutine is in Next,
+// and more than once.
+func (p *Pipeline) Close() error {
+	p.cancel()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return nil
+	}
+	p.closed = true
+	p.wg.Wait()
+	p.releaseRecord()
+	if p.waiting != nil {
+		p.pool.put(p.waiting.slab)
+	}
+	for b := range p.batches {
+		p.pool.put(b.slab)
+	}
+	p.pool.close()
+	p.builder.release()
+	return nil
+}
+
+// BatchesPerEpoch is the number of batches of a whole epoch, of this rank.
+func (p *Pipeline) BatchesPerEpoch() int64 {
+	return (p.plan.length + p.plan.batch - 1) / p.plan.batch
+}
+
+// PairsPerEpoch is the number of pairs of a whole epoch, of this rank, if no
+// sample is bad.
+func (p *Pipeline) PairsPerEpoch() int64 { return p.plan.length }

@@ -1,0 +1,580 @@
+package pipeline
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/apache/arrow/go/v15/arrow"
+	"github.com/apache/arrow/go/v15/arrow/array"
+	"github.com/apache/arrow/go/v15/arrow/ipc"
+	"github.com/apache/arrow/go/v15/arrow/memory"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/seed-436d2970/pixpro/augment"
+	"github.com/seed-436d2970/pixpro/augment/decode"
+)
+
+var rowsEqual = cmp.AllowUnexported(row{})
+
+func TestEpochIsAPermutation(t *testing.T) {
+	d := dataset(t, 23)
+	cfg := config(t, d)
+	cfg.Epochs, cfg.KeepLast = 2, true
+	p := checked(t, context.Background(), cfg)
+	if p.BatchesPerEpoch() != 6 || p.PairsPerEpoch() != 23 {
+		t.Errorf("an epoch has %d batches and %d pairs", p.BatchesPerEpoch(), p.PairsPerEpoch())
+	}
+	rows := flat(batchesOf(t, p))
+	if len(rows) != 46 {
+		t.Fatalf("%d rows in two epochs of 23", len(rows))
+	}
+	var orders [2][]int64
+	for i, r := range rows {
+		s, err := d.Sample(r.index)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.key != s.Key || r.label != s.Label {
+			t.Errorf("row %d says %s, label %d; the dataset %s, label %d", i, r.key, r.label, s.Key, s.Label)
+		}
+		orders[i/23] = append(orders[i/23], r.index)
+	}
+	if slices.Equal(orders[0], orders[1]) {
+		t.Error("both epochs have the same order")
+	}
+	for epoch, order := range orders {
+		slices.Sort(order)
+		for i, index := range order {
+			if index != int64(i) {
+				t.Fatalf("epoch %d lacks sample %d", epoch, i)
+			}
+		}
+	}
+	// The same image gets other views in another epoch.
+	slices.SortFunc(rows, func(a, b row) int { return int(a.index - b.index) })
+	for i := 0; i < len(rows); i += 2 {
+		if rows[i].digest == rows[i+1].digest {
+			t.Errorf("sample %d has the same views twice", rows[i].index)
+		}
+	}
+}
+
+func TestOrderNoneIsAsStored(t *testing.T) {
+	cfg := config(t, dataset(t, 10))
+	cfg.Shuffle = ShuffleNone
+	var got []int64
+	for _, r := range flat(batchesOf(t, checked(t, context.Background(), cfg))) {
+		got = append(got, r.index)
+	}
+	if want := []int64{0, 1, 2, 3, 4, 5, 6, 7}; !slices.Equal(got, want) {
+		t.Errorf("order is %v, want %v", got, want)
+	}
+}
+
+func TestSameBytesForAnyNumberOfWorkers(t *testing.T) {
+	d := dataset(t, 30, 3, 17)
+	var want string
+	for _, workers := range []int{1, 2, 5} {
+		cfg := config(t, d)
+		cfg.Workers, cfg.Epochs = workers, 3
+		got := streamDigest(t, checked(t, context.Background(), cfg))
+		if want == "" {
+			want = got
+		}
+		if got != want {
+			t.Errorf("%d workers: SHA-256 is %s, with one it is %s", workers, got, want)
+		}
+	}
+}
+
+func TestResumeGivesTheRest(t *testing.T) {
+	for _, keepLast := range []bool{false, true} {
+		cfg := config(t, dataset(t, 22, 6))
+		cfg.Epochs, cfg.KeepLast = 3, keepLast
+		p := checked(t, context.Background(), cfg)
+		var whole [][]row
+		positions := []Position{p.Position()}
+		for p.Next() {
+			whole = append(whole, rowsOf(t, p.Record()))
+			positions = append(positions, p.Position())
+		}
+		if last := positions[len(positions)-1]; last != (Position{Epoch: 3}) {
+			t.Errorf("the stream ended at %+v", last)
+		}
+		for n, pos := range positions {
+			cfg.Start = pos
+			got := batchesOf(t, checked(t, context.Background(), cfg))
+			if diff := cmp.Diff(whole[n:], got, rowsEqual, cmpopts.EquateEmpty()); diff != "" {
+				t.Errorf("from %+v (-rest +got):\n%s", pos, diff)
+			}
+		}
+	}
+}
+
+// Within a batch, a stream starts with the rest of that batch.
+func TestResumeAtAnySample(t *testing.T) {
+	cfg := config(t, dataset(t, 14))
+	cfg.Epochs = 2
+	rows := flat(batchesOf(t, checked(t, context.Background(), cfg)))
+	for offset := range int64(14) {
+		cfg.Start = Position{Offset: offset}
+		got := batchesOf(t, checked(t, context.Background(), cfg))
+		if diff := cmp.Diff(rows[min(offset, 12):], flat(got), rowsEqual); diff != "" {
+			t.Errorf("from offset %d (-rest +got):\n%s", offset, diff)
+		}
+		if first := 4 - int(offset%4); offset < 12 && len(got[0]) != first {
+			t.Errorf("from offset %d the first batch has %d pairs, want %d", offset, len(got[0]), first)
+		}
+	}
+}
+
+func TestRanksInterleaveToTheWholeEpoch(t *testing.T) {
+	d := dataset(t, 25)
+	cfg := config(t, d)
+	cfg.BatchSize, cfg.KeepLast = 3, true
+	whole := flat(batchesOf(t, checked(t, context.Background(), cfg)))
+	for _, world := range []int{1, 2, 3} {
+		part := 25 / world
+		got := make([]row, part*world)
+		for rank := range world {
+			cfg.Rank, cfg.World = rank, world
+			rows := flat(batchesOf(t, checked(t, context.Background(), cfg)))
+			if len(rows) != part {
+				t.Fatalf("rank %d of %d has %d pairs, want %d", rank, world, len(rows), part)
+			}
+			for i, r := range rows {
+				got[i*world+rank] = r
+			}
+		}
+		if diff := cmp.Diff(whole[:part*world], got, rowsEqual); diff != "" {
+			t.Errorf("world %d (-one rank +interleaved):\n%s", world, diff)
+		}
+	}
+}
+
+// A bad sample is left out, and everything else is as it was.
+func TestBadSampleInABatch(t *testing.T) {
+	const n, bad = 16, 5
+	cfg := config(t, dataset(t, n))
+	want := batchesOf(t, checked(t, context.Background(), cfg))
+	place := -1
+	for i, b := range want {
+		for j, r := range b {
+			if r.index == bad {
+				place, want[i] = i, slices.Delete(b, j, j+1)
+				break
+			}
+		}
+	}
+	for _, workers := range []int{1, 3} {
+		var events []string
+		cfg.Dataset = dataset(t, n, bad)
+		cfg.Workers = workers
+		cfg.OnEvent = func(e Event) {
+			b := e.(BadSample)
+			events = append(events, fmt.Sprintf("epoch %d, index %d, %s, %t", b.Epoch, b.Index, b.Key, b.Err != nil))
+		}
+		p := checked(t, context.Background(), cfg)
+		got := batchesOf(t, p)
+		if diff := cmp.Diff(want, got, rowsEqual); diff != "" || place < 0 {
+			t.Errorf("%d workers, batch %d (-without the bad one +got):\n%s", workers, place, diff)
+		}
+		if want := []string{"epoch 0, index 5, class0/0005.jpg, true"}; !slices.Equal(events, want) {
+			t.Errorf("%d workers: events are %q, want %q", workers, events, want)
+		}
+		if s := p.Stats(); s.Bad != 1 || s.Pairs != n-1 || s.Batches != 4 {
+			t.Errorf("%d workers: %+v", workers, s)
+		}
+	}
+}
+
+func TestTooManyBadSamplesEndTheStream(t *testing.T) {
+	var cut []int
+	for i := range 40 {
+		if i%3 == 0 {
+			cut = append(cut, i)
+		}
+	}
+	d := dataset(t, 40, cut...)
+	for _, c := range []struct {
+		name    string
+		maxBad  float64
+		wantBad int64 // 0: no error
+	}{
+		{"default", 0, minBad + 1},
+		{"none", -1, 1},
+		{"half", 0.5, 0},
+		{"a quarter", 0.25, 11},
+	} {
+		cfg := config(t, d)
+		cfg.MaxBad = c.maxBad
+		p := checked(t, context.Background(), cfg)
+		for p.Next() {
+		}
+		var tooMany *TooManyBadError
+		switch {
+		case c.wantBad == 0:
+			if p.Err() != nil {
+				t.Errorf("%s: %v", c.name, p.Err())
+			}
+		case !errors.As(p.Err(), &tooMany):
+			t.Errorf("%s: error is %v", c.name, p.Err())
+		case tooMany.Bad != c.wantBad || tooMany.Samples != 40 || tooMany.Last.Err == nil:
+			t.Errorf("%s: %+v", c.name, *tooMany)
+		}
+		if p.Next() {
+			t.Errorf("%s: the stream went on", c.name)
+		}
+	}
+}
+
+// A batch of which no pair is left does not appear.
+func TestBatchOfBadSamplesOnly(t *testing.T) {
+	cfg := config(t, dataset(t, 12, 4, 5, 6, 7))
+	cfg.Shuffle = ShuffleNone
+	p := checked(t, context.Background(), cfg)
+	var got []int64
+	for _, r := range flat(batchesOf(t, p)) {
+		got = append(got, r.index)
+	}
+	if want := []int64{0, 1, 2, 3, 8, 9, 10, 11}; !slices.Equal(got, want) || p.Stats().Batches != 2 {
+		t.Errorf("rows are %v in %d batches", got, p.Stats().Batches)
+	}
+}
+
+func TestLimitCountsPairs(t *testing.T) {
+	d := dataset(t, 16, 2)
+	cfg := config(t, d)
+	cfg.Epochs = 0
+	cfg.Limit = 100
+	all := flat(batchesOf(t, checked(t, context.Background(), cfg)))
+	if len(all) != 100 {
+		t.Fatalf("%d pairs, want 100", len(all))
+	}
+	for _, limit := range []int64{1, 4, 6, 15, 16, 17} {
+		cfg.Limit, cfg.Start = limit, Position{}
+		p := checked(t, context.Background(), cfg)
+		got := flat(batchesOf(t, p))
+		if diff := cmp.Diff(all[:limit], got, rowsEqual); diff != "" {
+			t.Errorf("limit %d (-want +got):\n%s", limit, diff)
+		}
+		cfg.Start, cfg.Limit = p.Position(), 100-limit
+		got = flat(batchesOf(t, checked(t, context.Background(), cfg)))
+		if diff := cmp.Diff(all[limit:], got, rowsEqual); diff != "" {
+			t.Errorf("continued after limit %d (-want +got):\n%s", limit, diff)
+		}
+	}
+}
+
+// The parameters in a record are all that it takes to make its views again.
+func TestViewsCanBeMadeAgain(t *testing.T) {
+	d := dataset(t, 12)
+	cfg := config(t, d)
+	p := checked(t, context.Background(), cfg)
+	var decoder decode.Decoder
+	var image augment.Image
+	var scratch augment.Scratch
+	pixels := 3 * cfg.Size * cfg.Size
+	view := augment.Planes{Width: cfg.Size, Height: cfg.Size, Pix: make([]uint8, pixels)}
+	for p.Next() {
+		b, err := ViewBatch(p.Record())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, index := range b.Index() {
+			s, err := d.Sample(index)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := decoder.Decode(s.Image, &image); err != nil {
+				t.Fatal(err)
+			}
+			for v := range 2 {
+				params := b.Params(v, i)
+				params.Apply(view, image, &scratch)
+				if !bytes.Equal(view.Pix, b.Views(v)[i*pixels:(i+1)*pixels]) {
+					t.Errorf("sample %d: view %d is another one when made from %+v", index, v+1, params)
+				}
+				if coord := params.Coord(image.Width, image.Height); !slices.Equal(coord[:], b.Coords(v)[4*i:4*i+4]) {
+					t.Errorf("sample %d: coordinates of view %d are %v, made again %v", index, v+1, b.Coords(v)[4*i:4*i+4], coord)
+				}
+			}
+		}
+	}
+	if p.Err() != nil {
+		t.Fatal(p.Err())
+	}
+}
+
+func TestRecordsSurviveAnIPCStream(t *testing.T) {
+	cfg := config(t, dataset(t, 12))
+	var stream bytes.Buffer
+	p := checked(t, context.Background(), cfg)
+	w := ipc.NewWriter(&stream, ipc.WithSchema(p.Schema()))
+	var want [][]row
+	for p.Next() {
+		want = append(want, rowsOf(t, p.Record()))
+		if err := w.Write(p.Record()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r, err := ipc.NewReader(&stream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Release()
+	if !r.Schema().Equal(p.Schema()) {
+		t.Errorf("schema is %v, was %v", r.Schema(), p.Schema())
+	}
+	view1, _ := r.Schema().FieldsByName("view1")
+	for key, want := range map[string]string{
+		"ARROW:extension:name":     "arrow.fixed_shape_tensor",
+		"ARROW:extension:metadata": `{"shape":[3,8,8],"dim_names":["C","H","W"]}`,
+	} {
+		if got, _ := view1[0].Metadata.GetValue(key); got != want {
+			t.Errorf("%s is %q, want %q", key, got, want)
+		}
+	}
+	metadata := r.Schema().Metadata()
+	for key, want := range map[string]string{
+		MetaVersion: "1",
+		MetaSeed:    "7",
+		MetaMean:    "[0.485,0.456,0.406]",
+		MetaStd:     "[0.229,0.224,0.225]",
+	} {
+		if got, _ := metadata.GetValue(key); got != want {
+			t.Errorf("%s is %q, want %q", key, got, want)
+		}
+	}
+	if got, _ := metadata.GetValue(MetaRecipe); !strings.Contains(got, "byol") {
+		t.Errorf("the recipe is %q", got)
+	}
+	var got [][]row
+	for r.Next() {
+		got = append(got, rowsOf(t, r.Record()))
+		// A slice of a record is a batch, too.
+		slice := r.Record().NewSlice(1, 3)
+		defer slice.Release()
+		if diff := cmp.Diff(got[len(got)-1][1:3], rowsOf(t, slice), rowsEqual); diff != "" {
+			t.Errorf("slice (-rows +slice):\n%s", diff)
+		}
+	}
+	if r.Err() != nil {
+		t.Fatal(r.Err())
+	}
+	if diff := cmp.Diff(want, got, rowsEqual); diff != "" {
+		t.Errorf("rows (-written +read):\n%s", diff)
+	}
+}
+
+// Whatever the consumer does, there are no more batches than it asked for.
+func TestSlowConsumerBoundsMemory(t *testing.T) {
+	cfg := config(t, dataset(t, 40))
+	cfg.Batches, cfg.Workers = 3, 2
+	mem := memory.NewCheckedAllocator(memory.NewGoAllocator())
+	cfg.Allocator = mem
+	p, err := Open(context.Background(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	var held []arrow.Record
+	hold := func() {
+		if !p.Next() {
+			t.Fatal(p.Err())
+		}
+		p.Record().Retain()
+		held = append(held, p.Record())
+	}
+	hold()
+	hold()
+	// The third slab is being filled or full, and there is no fourth.
+	if n := cap(p.pool.free); n != 3 {
+		t.Errorf("the pool has %d slabs", n)
+	}
+	views := held[0].Column(colView).(*array.FixedSizeList).ListValues().(*array.Uint8).Uint8Values()
+	first := bytes.Clone(views)
+	for range 20 {
+		if !p.Next() {
+			break
+		}
+	}
+	if !bytes.Equal(views, first) {
+		t.Error("a record that was retained changed")
+	}
+	if limit := 3*2*4*3*8*8 + 64<<10; mem.CurrentAlloc() > limit {
+		t.Errorf("%d bytes are in use, want at most %d", mem.CurrentAlloc(), limit)
+	}
+	if err := p.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(views, first) {
+		t.Error("a record that was retained did not survive Close")
+	}
+	for _, rec := range held {
+		rec.Release()
+	}
+	if mem.CurrentAlloc() != 0 {
+		t.Errorf("%d bytes are left", mem.CurrentAlloc())
+	}
+}
+
+func TestStopping(t *testing.T) {
+	d := dataset(t, 20)
+	cfg := config(t, d)
+	cfg.Epochs = 0
+
+	t.Run("before the first batch", func(t *testing.T) {
+		checked(t, context.Background(), cfg)
+	})
+	t.Run("between batches", func(t *testing.T) {
+		p := checked(t, context.Background(), cfg)
+		for range 3 {
+			if !p.Next() {
+				t.Fatal(p.Err())
+			}
+		}
+		p.Retain()
+		p.Release()
+		if !p.Next() {
+			t.Error("closed by a reference that was not the last")
+		}
+		p.Release()
+		if p.Next() || !errors.Is(p.Err(), os.ErrClosed) {
+			t.Errorf("after Close: %v", p.Err())
+		}
+	})
+	t.Run("by cancellation", func(t *testing.T) {
+		ctx, cancel := context.WithCancel(context.Background())
+		p := checked(t, ctx, cfg)
+		if !p.Next() {
+			t.Fatal(p.Err())
+		}
+		cancel()
+		for p.Next() {
+		}
+		if !errors.Is(p.Err(), context.Canceled) {
+			t.Errorf("error is %v", p.Err())
+		}
+	})
+	t.Run("while the consumer waits", func(t *testing.T) {
+		cfg := cfg
+		cfg.Batches = 1
+		p := checked(t, context.Background(), cfg)
+		if !p.Next() {
+			t.Fatal(p.Err())
+		}
+		rec := p.Record()
+		rec.Retain() // the only slab: the next batch never comes
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			for p.Next() {
+			}
+		}()
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+		<-ended
+		rec.Release()
+	})
+	t.Run("by an error", func(t *testing.T) {
+		cfg := cfg
+		cfg.Dataset = dataset(t, 8)
+		if err := cfg.Dataset.Close(); err != nil {
+			t.Fatal(err)
+		}
+		p := checked(t, context.Background(), cfg)
+		if p.Next() || !errors.Is(p.Err(), os.ErrClosed) {
+			t.Errorf("error is %v", p.Err())
+		}
+	})
+}
+
+func TestStatsCountWhatWasDone(t *testing.T) {
+	cfg := config(t, dataset(t, 20))
+	cfg.Workers = 3
+	p := checked(t, context.Background(), cfg)
+	batchesOf(t, p)
+	s := p.Stats()
+	if s.Pairs != 20 || s.Batches != 5 || s.Bad != 0 || s.Workers != 3 {
+		t.Errorf("%+v", s)
+	}
+	if s.Read <= 0 || s.Decode <= 0 || s.Views <= 0 {
+		t.Errorf("a time is missing: %+v", s)
+	}
+}
+
+func TestConfigErrors(t *testing.T) {
+	d := dataset(t, 10)
+	for want, change := range map[string]func(c *Config){
+		"Dataset is missing":          func(c *Config) { c.Dataset = nil },
+		"Size is 0":                   func(c *Config) { c.Size = 0 },
+		"Size is 9000":                func(c *Config) { c.Size = 9000 },
+		"BatchSize is 0":              func(c *Config) { c.BatchSize = 0 },
+		`Shuffle is "windows"`:        func(c *Config) { c.Shuffle = "windows" },
+		"Rank is 2 of World 2":        func(c *Config) { c.Rank, c.World = 2, 2 },
+		"Rank is 1 of World 0":        func(c *Config) { c.Rank = 1 },
+		"Epochs is -1":                func(c *Config) { c.Epochs = -1 },
+		"Limit is -1":                 func(c *Config) { c.Limit = -1 },
+		"MaxBad is 1.5":               func(c *Config) { c.MaxBad = 1.5 },
+		"Workers is -1":               func(c *Config) { c.Workers = -1 },
+		"Batches is -1":               func(c *Config) { c.Batches = -1 },
+		"Recipe: ":                    func(c *Config) { c.Recipe = augment.Recipe{} },
+		"10 samples are too few":      func(c *Config) { c.World = 11 },
+		"a part of 3 samples has no":  func(c *Config) { c.World = 3 },
+		"Start is epoch 0, offset 11": func(c *Config) { c.Start.Offset = 11 },
+		"Start is epoch -1, offset 0": func(c *Config) { c.Start.Epoch = -1 },
+	} {
+		cfg := config(t, d)
+		change(&cfg)
+		p, err := Open(context.Background(), cfg)
+		if err == nil {
+			p.Close()
+		}
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error is %v, want %q in it", err, want)
+		}
+	}
+}
+
+func TestViewBatchRefusesOtherRecords(t *testing.T) {
+	p := checked(t, context.Background(), config(t, dataset(t, 4)))
+	if !p.Next() {
+		t.Fatal(p.Err())
+	}
+	rec := p.Record()
+	without := array.NewRecord(arrow.NewSchema(rec.Schema().Fields()[1:], nil), rec.Columns()[1:], rec.NumRows())
+	defer without.Release()
+	fields := rec.Schema().Fields()
+	fields[colLabel].Name = "class"
+	renamed := array.NewRecord(arrow.NewSchema(fields, nil), rec.Columns(), rec.NumRows())
+	defer renamed.Release()
+	fields = rec.Schema().Fields()
+	columns := slices.Clone(rec.Columns())
+	fields[colView], columns[colView] = fields[colCoord], columns[colCoord]
+	swapped := array.NewRecord(arrow.NewSchema(fields, nil), columns, rec.NumRows())
+	defer swapped.Release()
+	for name, c := range map[string]struct {
+		rec  arrow.Record
+		want string
+	}{
+		"a column less": {without, "has 8 columns"},
+		"a new name":    {renamed, "column 2 is class int32, want label int32"},
+		"no view":       {swapped, "want view1"},
+	} {
+		if _, err := ViewBatch(c.rec); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: error is %v, want %q in it", name, err, c.want)
+		}
+	}
+}

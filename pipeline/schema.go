@@ -1,0 +1,132 @@
+package pipeline
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+
+	"github.com/apache/arrow/go/v15/arrow"
+
+	"github.com/seed-436d2970/pixpro/augment"
+)
+
+// SchemaVersion is the version of the record batches' contract.
+const SchemaVersion = 1
+
+// Keys of the schema's metadata.
+const (
+	MetaVersion = "pixpro.format_version" // SchemaVersion in decimal
+	MetaRecipe  = "pixpro.recipe"         // the recipe, as JSON
+	MetaSeed    = "pixpro.seed"           // in decimal
+	MetaMean    = "pixpro.mean"           // of R, G, B in [0, 1], as a JSON array
+	MetaStd     = "pixpro.std"
+)
+
+// Mean and Std are what consumers normalise views with, v/255 minus mean by
+// standard deviation: the usual figures of ImageNet.
+var (
+	Mean = [3]float64{0.485, 0.456, 0.406}
+	Std  = [3]float64{0.229, 0.224, 0.225}
+)
+
+// columns of a record, in order. Those of the second view follow their first.
+const (
+	colIndex = iota
+	colKey
+	colLabel
+	colView
+	colCoord  = colView + 2
+	colParams = colCoord + 2
+	numFields = colParams + 2
+)
+
+// fields of a params struct, in order.
+const (
+	paramTop = iota
+	paramLeft
+	paramHeight
+	paramWidth
+	paramFlip
+	paramJitterOrder
+	paramJitterFactors
+	paramGrayscale
+	paramBlurSigma
+	paramSolarize
+	numParams
+)
+
+var (
+	coordType = arrow.FixedSizeListOf(4, arrow.PrimitiveTypes.Float32)
+
+	paramsType = arrow.StructOf(
+		arrow.Field{Name: "top", Type: arrow.PrimitiveTypes.Int32},
+		arrow.Field{Name: "left", Type: arrow.PrimitiveTypes.Int32},
+		arrow.Field{Name: "height", Type: arrow.PrimitiveTypes.Int32},
+		arrow.Field{Name: "width", Type: arrow.PrimitiveTypes.Int32},
+		arrow.Field{Name: "flip", Type: arrow.FixedWidthTypes.Boolean},
+		arrow.Field{Name: "jitter_order", Type: arrow.FixedSizeListOf(4, arrow.PrimitiveTypes.Int8)},
+		arrow.Field{Name: "jitter_factors", Type: arrow.FixedSizeListOf(4, arrow.PrimitiveTypes.Float64)},
+		arrow.Field{Name: "grayscale", Type: arrow.FixedWidthTypes.Boolean},
+		arrow.Field{Name: "blur_sigma", Type: arrow.PrimitiveTypes.Float64},
+		arrow.Field{Name: "solarize", Type: arrow.FixedWidthTypes.Boolean},
+	)
+)
+
+// viewType stores a view of size x size pixels: three planes, R, G, B.
+func viewType(size int) *arrow.FixedSizeListType {
+	return arrow.FixedSizeListOf(int32(3*size*size), arrow.PrimitiveTypes.Uint8)
+}
+
+// Schema is the schema of the record batches; a row is a pair of views.
+//
+//	index            int64    row in the dataset
+//	key              utf8
+//	label            int32    -1: unknown
+//	view1, view2     arrow.fixed_shape_tensor<uint8>[3, size, size]: RGB planes, 0-255
+//	coord1, coord2   fixed_size_list<float32>[4], see augment.Coord
+//	params1, params2 struct: what was drawn, see augment.ViewParams
+//
+// In params, jitter_order lists the colour operations in the order in which
+// they were applied (augment.Op, -1: none) and jitter_factors their factors;
+// blur_sigma 0 is no blur. No column has nulls.
+func Schema(size int, recipe augment.Recipe, seed uint64) (*arrow.Schema, error) {
+	recipeJSON, err := json.Marshal(recipe)
+	if err != nil {
+		return nil, fmt.Errorf("pipeline: recipe: %w", err)
+	}
+	metadata := arrow.MetadataFrom(map[string]string{
+		MetaVersion: strconv.Itoa(SchemaVersion),
+		MetaRecipe:  string(recipeJSON),
+		MetaSeed:    strconv.FormatUint(seed, 10),
+		MetaMean:    jsonNumbers(Mean),
+		MetaStd:     jsonNumbers(Std),
+	})
+	return arrow.NewSchema(fields(size), &metadata), nil
+}
+
+// fields are the columns of a record with views of size x size pixels.
+func fields(size int) []arrow.Field {
+	tensor := arrow.MetadataFrom(map[string]string{
+		"ARROW:extension:name":     "arrow.fixed_shape_tensor",
+		"ARROW:extension:metadata": fmt.Sprintf(`{"shape":[3,%d,%d],"dim_names":["C","H","W"]}`, size, size),
+	})
+	return []arrow.Field{
+		colIndex:      {Name: "index", Type: arrow.PrimitiveTypes.Int64},
+		colKey:        {Name: "key", Type: arrow.BinaryTypes.String},
+		colLabel:      {Name: "label", Type: arrow.PrimitiveTypes.Int32},
+		colView:       {Name: "view1", Type: viewType(size), Metadata: tensor},
+		colView + 1:   {Name: "view2", Type: viewType(size), Metadata: tensor},
+		colCoord:      {Name: "coord1", Type: coordType},
+		colCoord + 1:  {Name: "coord2", Type: coordType},
+		colParams:     {Name: "params1", Type: paramsType},
+		colParams + 1: {Name: "params2", Type: paramsType},
+	}
+}
+
+func jsonNumbers(v [3]float64) string {
+	data, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // three finite numbers
+	}
+	return string(data)
+}

@@ -1,0 +1,173 @@
+package shards
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"slices"
+	"sort"
+	"sync"
+	"sync/atomic"
+)
+
+// Sample is one row of a dataset.
+type Sample struct {
+	Index  int64  // row in the dataset
+	Key    string // path relative to the folder it came from
+	Label  int32  // index into the classes, -1 when unknown
+	Format string // jpeg, png, bmp, gif, webp
+	Width  int32  // pixels, as the image's header says
+	Height int32
+	CRC32C uint32 // Castagnoli, of Image
+	Image  []byte // encoded; aliases the memory map: read-only, valid until Close
+}
+
+// Dataset is an open folder of shards. Its methods are safe to call from
+// several goroutines; Close must come after all else.
+type Dataset struct {
+	manifest Manifest
+	shards   []*shard
+	starts   []int64 // first row of each shard
+	closed   atomic.Bool
+}
+
+// shard maps its file at first use, so that opening a large dataset is quick.
+type shard struct {
+	path    string
+	info    ShardInfo
+	classes int
+
+	once sync.Once
+	data []byte
+	file *shardFile
+	err  error
+}
+
+// Open opens the shard folder dir. It checks that the manifest is sound and
+// that the shards are there with the right size; their content is checked
+// when it is read.
+func Open(dir string) (*Dataset, error) {
+	m, err := ReadManifest(dir)
+	if err != nil {
+		return nil, err
+	}
+	d := &Dataset{manifest: m}
+	var rows int64
+	for _, info := range m.Shards {
+		path := filepath.Join(dir, info.Name)
+		stat, err := os.Stat(path)
+		if err != nil {
+			return nil, fmt.Errorf("shards: a shard of the manifest: %w", err)
+		}
+		if stat.Size() != info.Bytes {
+			return nil, errSize(info, stat.Size()).withRemedy()
+		}
+		d.shards = append(d.shards, &shard{path: path, info: info, classes: len(m.Classes)})
+		d.starts = append(d.starts, rows)
+		rows += info.Rows
+	}
+	return d, nil
+}
+
+func errSize(info ShardInfo, size int64) *CorruptError {
+	return &CorruptError{Shard: info.Name, Row: -1, Reason: fmt.Sprintf("has %d bytes, the manifest says %d", size, info.Bytes)}
+}
+
+func errRows(info ShardInfo, rows int64) *CorruptError {
+	return &CorruptError{Shard: info.Name, Row: -1, Reason: fmt.Sprintf("has %d rows, the manifest says %d", rows, info.Rows)}
+}
+
+// Len is the number of samples.
+func (d *Dataset) Len() int64 { return d.manifest.Rows }
+
+// Classes are the names of the labels, from 0.
+func (d *Dataset) Classes() []string { return slices.Clone(d.manifest.Classes) }
+
+// Manifest is what the dataset consists of.
+func (d *Dataset) Manifest() Manifest {
+	m := d.manifest
+	m.Classes = slices.Clone(m.Classes)
+	m.Shards = slices.Clone(m.Shards)
+	return m
+}
+
+// Sample reads sample i, counted from 0 in the order of the manifest, and
+// checks its checksum. Damaged data is a *CorruptError.
+func (d *Dataset) Sample(i int64) (Sample, error) {
+	if d.closed.Load() {
+		return Sample{}, fmt.Errorf("shards: sample %d: %w", i, os.ErrClosed)
+	}
+	if i < 0 || i >= d.manifest.Rows {
+		return Sample{}, fmt.Errorf("shards: there is no sample %d among %d", i, d.manifest.Rows)
+	}
+	n := sort.Search(len(d.starts), func(n int) bool { return d.starts[n] > i }) - 1
+	sample, err := d.shards[n].sample(i - d.starts[n])
+	if err != nil {
+		return Sample{}, err
+	}
+	sample.Index = i
+	return sample, nil
+}
+
+// Close unmaps the shards. Images of samples must not be used afterwards.
+func (d *Dataset) Close() error {
+	if d.closed.Swap(true) {
+		return nil
+	}
+	var errs []error
+	for _, s := range d.shards {
+		errs = append(errs, unmapFile(s.data))
+		s.data, s.file = nil, nil
+	}
+	return errors.Join(errs...)
+}
+
+// open maps the file and reads its metadata.
+func (s *shard) open() error {
+	data, err := mapFile(s.path)
+	if err != nil {
+		return fmt.Errorf("shards: %w", err)
+	}
+	s.data = data
+	if int64(len(data)) != s.info.Bytes {
+		return errSize(s.info, int64(len(data))).withRemedy()
+	}
+	err = guard(func() (err error) {
+		s.file, err = parseShard(data)
+		return err
+	})
+	if err != nil {
+		e := &CorruptError{Shard: s.info.Name, Row: -1, Reason: err.Error()}
+		return e.withRemedy()
+	}
+	if s.file.rows != s.info.Rows {
+		return errRows(s.info, s.file.rows).withRemedy()
+	}
+	return nil
+}
+
+func (s *shard) sample(row int64) (sample Sample, err error) {
+	// A disk that fails while the map is read is an error, not the end of the
+	// process.
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	s.once.Do(func() { s.err = s.open() })
+	if s.err != nil {
+		return Sample{}, s.err
+	}
+	err = guard(func() error {
+		n, within := s.file.locate(row)
+		b, err := s.file.batch(n)
+		if err != nil {
+			return err
+		}
+		sample, err = b.sample(within, s.file.formats, s.classes)
+		return err
+	})
+	if err != nil {
+		e := &CorruptError{Shard: s.info.Name, Row: row, Key: sample.Key, Reason: err.Error()}
+		return Sample{}, e.withRemedy()
+	}
+	return sample, nil
+}

@@ -1,0 +1,327 @@
+package shards
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+)
+
+func TestSampleFromManyGoroutines(t *testing.T) {
+	d := open(t, write(t, classTree(t, 90), 8<<10))
+	var wg sync.WaitGroup
+	for g := range 4 {
+		wg.Go(func() {
+			for n := range d.Len() {
+				i := (n*37 + int64(g)) % d.Len()
+				s, err := d.Sample(i)
+				if err != nil || s.Index != i {
+					t.Errorf("sample %d: index %d, %v", i, s.Index, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestSampleAliasesTheMap(t *testing.T) {
+	d := open(t, write(t, classTree(t, 6), 0))
+	a, err := d.Sample(3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := d.Sample(3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if &a.Image[0] != &b.Image[0] {
+		t.Error("the image was copied")
+	}
+	if n := testing.AllocsPerRun(10, func() { _, err = d.Sample(3) }); n > 2 || err != nil {
+		t.Errorf("a sample takes %v allocations, error %v", n, err)
+	}
+}
+
+func TestSampleOutOfRangeAndAfterClose(t *testing.T) {
+	d, err := Open(write(t, classTree(t, 3), 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, i := range []int64{-1, 3} {
+		if _, err := d.Sample(i); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("no sample %d among 3", i)) {
+			t.Errorf("sample %d: error is %v", i, err)
+		}
+	}
+	for range 2 {
+		if err := d.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := d.Sample(0); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("after Close: %v", err)
+	}
+}
+
+func TestOpenErrors(t *testing.T) {
+	if _, err := Open(t.TempDir()); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "pixpro shard --resume") {
+		t.Errorf("no manifest: %v", err)
+	}
+	out := write(t, classTree(t, 40), 8<<10)
+	name := shardName(1)
+	path := filepath.Join(out, name)
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, data[:len(data)-1], 0o666); err != nil {
+		t.Fatal(err)
+	}
+	_, err = Open(out)
+	wantCorrupt(t, err, name, -1, "the manifest says")
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(out); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), name) {
+		t.Errorf("missing shard: %v", err)
+	}
+}
+
+// A file cut after Open is what a failing disk looks like: pages of the map
+// that cannot be read.
+func TestUnreadableMapIsAnError(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("needs a memory map that outlives a cut file")
+	}
+	in := tree(t, map[string][]byte{"a.png": picture(t, "png", 200, 200, 1), "b.png": picture(t, "png", 200, 200, 2)})
+	out := write(t, in, 0)
+	d := open(t, out)
+	if _, err := d.Sample(0); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(filepath.Join(out, shardName(0)), 8192); err != nil {
+		t.Fatal(err)
+	}
+	_, err := d.Sample(1)
+	wantCorrupt(t, err, shardName(0), 1, "unreadable data")
+}
+
+func TestVerifyFindsNothingWrong(t *testing.T) {
+	out := write(t, classTree(t, 40), 8<<10)
+	var last VerifyProgress
+	report, err := Verify(context.Background(), out, func(p VerifyProgress) { last = p })
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := open(t, out).Manifest()
+	if report.Rows != 40 || report.Shards != len(m.Shards) || len(report.Faults) != 0 || report.Bytes != last.Bytes || last.Bytes != last.TotalBytes {
+		t.Errorf("report is %+v, progress ended with %+v", report, last)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := Verify(ctx, out, nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
+}
+
+func TestVerifyNamesEveryFault(t *testing.T) {
+	out := write(t, classTree(t, 60), 6<<10)
+	d := open(t, out)
+	m := d.Manifest()
+	if len(m.Shards) < 4 {
+		t.Fatalf("%d shards are too few", len(m.Shards))
+	}
+	// A changed image byte, a missing shard, a shard cut short.
+	second := m.Shards[0].Rows + 2
+	s, err := d.Sample(second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, image := s.Key, bytes.Clone(s.Image)
+	path := filepath.Join(out, m.Shards[1].Name)
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[bytes.Index(data, image)+len(image)/2] ^= 0x40
+	if err := errors.Join(
+		os.WriteFile(path, data, 0o666),
+		os.Remove(filepath.Join(out, m.Shards[2].Name)),
+		os.Truncate(filepath.Join(out, m.Shards[3].Name), m.Shards[3].Bytes-9),
+	); err != nil {
+		t.Fatal(err)
+	}
+	report, err := Verify(context.Background(), out, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, f := range report.Faults {
+		reason, _, _ := strings.Cut(f.Reason, " ")
+		got = append(got, fmt.Sprintf("%s %d %s %s", f.Shard, f.Row, f.Key, reason))
+	}
+	want := []string{
+		m.Shards[1].Name + " -1  SHA-256",
+		m.Shards[1].Name + " 2 " + key + " checksum",
+		m.Shards[2].Name + " -1  is",
+		m.Shards[3].Name + " -1  has",
+		m.Shards[3].Name + " -1  SHA-256",
+		m.Shards[3].Name + " -1  has",
+		m.Shards[3].Name + " -1  not",
+	}
+	if strings.Join(got, "\n") != strings.Join(want, "\n") {
+		t.Errorf("faults are\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// Whatever byte of a shard is changed, verifying reports it, and a sample that
+// can still be read has the image it had.
+func TestEveryByteFlipped(t *testing.T) {
+	in := tree(t, map[string][]byte{"a/1.png": picture(t, "png", 3, 3, 1), "b/2.jpg": picture(t, "jpeg", 2, 2, 2), "b/3.png": picture(t, "png", 2, 2, 3)})
+	out := write(t, in, 0)
+	d := open(t, out)
+	var images [][]byte
+	for i := range d.Len() {
+		s, err := d.Sample(i)
+		if err != nil {
+			t.Fatal(err)
+		}
+		images = append(images, bytes.Clone(s.Image))
+	}
+	path := filepath.Join(out, shardName(0))
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for pos := range data {
+		data[pos] ^= 0xff
+		if err := os.WriteFile(path, data, 0o666); err != nil {
+			t.Fatal(err)
+		}
+		report, err := Verify(context.Background(), out, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(report.Faults) == 0 {
+			t.Errorf("byte %d: not reported", pos)
+		}
+		flipped, err := Open(out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, want := range images {
+			s, err := flipped.Sample(int64(i))
+			var corrupt *CorruptError
+			if err != nil && !errors.As(err, &corrupt) {
+				t.Errorf("byte %d, sample %d: %v", pos, i, err)
+			}
+			if err == nil && !bytes.Equal(s.Image, want) {
+				t.Errorf("byte %d: image %d is another one", pos, i)
+			}
+		}
+		if err := flipped.Close(); err != nil {
+			t.Fatal(err)
+		}
+		data[pos] ^= 0xff
+	}
+}
+
+func TestManifestChecks(t *testing.T) {
+	m := open(t, write(t, classTree(t, 40), 8<<10)).Manifest()
+	for name, damage := range map[string]func(m *Manifest){
+		"version":        func(m *Manifest) { m.Version = 2 },
+		"no shards":      func(m *Manifest) { m.Shards = nil },
+		"outside":        func(m *Manifest) { m.Shards[0].Name = "../x.arrow" },
+		"absolute":       func(m *Manifest) { m.Shards[0].Name = "/x.arrow" },
+		"backslash":      func(m *Manifest) { m.Shards[0].Name = `..\x.arrow` },
+		"twice":          func(m *Manifest) { m.Shards[1].Name = m.Shards[0].Name },
+		"negative rows":  func(m *Manifest) { m.Shards[0].Rows = -1 },
+		"too many rows":  func(m *Manifest) { m.Shards[0].Rows = m.Shards[0].Bytes + 1 },
+		"short digest":   func(m *Manifest) { m.Shards[0].SHA256 = "ab" },
+		"digest no hex":  func(m *Manifest) { m.Shards[0].SHA256 = strings.Repeat("g", 64) },
+		"wrong total":    func(m *Manifest) { m.Rows++ },
+		"total overflow": func(m *Manifest) { m.Shards[0].Rows, m.Shards[1].Rows = 1<<62, 1<<62 },
+	} {
+		bad := m
+		bad.Shards = append([]ShardInfo(nil), m.Shards...)
+		damage(&bad)
+		data, err := json.Marshal(bad)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := parseManifest(data); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+func FuzzParseManifest(f *testing.F) {
+	data, err := os.ReadFile(filepath.Join(write(f, classTree(f, 9), 1), manifestName))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(data)
+	f.Add([]byte(`{"version":1,"rows":1,"shards":[{"name":"..","rows":1,"bytes":1}]}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		m, err := parseManifest(data)
+		if err != nil {
+			return
+		}
+		var rows int64
+		for _, s := range m.Shards {
+			rows += s.Rows
+			if filepath.Base(s.Name) != s.Name {
+				t.Errorf("accepted the name %q", s.Name)
+			}
+		}
+		if rows != m.Rows {
+			t.Errorf("accepted %d rows in shards of %d", m.Rows, rows)
+		}
+	})
+}
+
+// Whatever a shard file holds, reading it ends with samples or errors.
+func FuzzShardFile(f *testing.F) {
+	for _, n := range []int{1, 70} {
+		data, err := os.ReadFile(filepath.Join(write(f, classTree(f, n), 0), shardName(0)))
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var file *shardFile
+		if err := guard(func() (err error) { file, err = parseShard(data); return err }); err != nil {
+			return
+		}
+		rows := int64(0)
+		for i := range file.blocks {
+			err := guard(func() error {
+				b, err := file.batch(i)
+				if err != nil {
+					return err
+				}
+				for row := range int(b.rows) {
+					if s, err := b.sample(row, file.formats, 2); err == nil && len(s.Image) > len(data) {
+						t.Errorf("an image of %d bytes in a file of %d", len(s.Image), len(data))
+					}
+				}
+				rows += b.rows
+				return nil
+			})
+			if err != nil {
+				t.Errorf("a record batch that was read at first fails later: %v", err)
+			}
+		}
+		if rows != file.rows {
+			t.Errorf("%d rows, then %d", file.rows, rows)
+		}
+	})
+}

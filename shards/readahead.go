@@ -1,0 +1,236 @@
+package shards
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"sync"
+	"unicode/utf8"
+
+	"github.com/seed-436d2970/pixpro/augment/decode"
+)
+
+const (
+	// maxImageBytes bounds one encoded image; what is larger is rejected.
+	maxImageBytes = 64 << 20
+	// windowBytes bounds the encoded bytes that were read ahead.
+	windowBytes = 64 << 20
+	// windowFiles bounds the files that were read ahead, per worker.
+	windowFiles = 16
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// errNotImage is the outcome of a file that is no image and is not named like
+// one.
+var errNotImage = errors.New("not an image")
+
+// rejectError is the outcome of a file that is named like an image and cannot
+// become a row of a shard.
+type rejectError struct{ reason string }
+
+func (e *rejectError) Error() string { return e.reason }
+
+// job is one file on its way through the workers.
+type job struct {
+	file
+	seq  int64         // position in the order of the output
+	done chan struct{} // closed when the rest is set
+
+	header decode.Header
+	crc    uint32
+	data   []byte // the file; returned by release
+	buf    *[]byte
+	err    error // nil, errNotImage, a *rejectError or what stops the run
+}
+
+// readAhead reads files with several workers and hands them out in order.
+// newReadAhead starts its goroutines; they end when all is read or the
+// context is cancelled, and wait returns then.
+type readAhead struct {
+	root    string
+	queue   chan *job // in order
+	window  *window
+	buffers sync.Pool
+	wg      sync.WaitGroup
+}
+
+func newReadAhead(ctx context.Context, root string, files []file, workers int) *readAhead {
+	r := &readAhead{
+		root:    root,
+		queue:   make(chan *job, workers*windowFiles),
+		window:  newWindow(ctx, windowBytes),
+		buffers: sync.Pool{New: func() any { return new([]byte) }},
+	}
+	work := make(chan *job)
+	r.wg.Go(func() {
+		defer close(r.queue)
+		defer close(work)
+		for i, f := range files {
+			j := &job{file: f, seq: int64(i), done: make(chan struct{})}
+			select {
+			case r.queue <- j:
+			case <-ctx.Done():
+				return
+			}
+			select {
+			case work <- j:
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	for range workers {
+		r.wg.Go(func() {
+			for j := range work {
+				j.err = r.read(j)
+				close(j.done)
+			}
+		})
+	}
+	return r
+}
+
+func (r *readAhead) wait() { r.wg.Wait() }
+
+// next returns the next file in order, nil after the last. It must be given
+// back by release before the next call.
+func (r *readAhead) next(ctx context.Context) (*job, error) {
+	j, ok := <-r.queue
+	if !ok {
+		return nil, ctx.Err()
+	}
+	select {
+	case <-j.done:
+		return j, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (r *readAhead) release(j *job) {
+	r.window.release(j.seq, int64(len(j.data)))
+	if j.buf != nil {
+		r.buffers.Put(j.buf)
+	}
+	j.data, j.buf = nil, nil
+}
+
+func (r *readAhead) read(j *job) error {
+	switch {
+	case j.broken:
+		return &rejectError{"a link that leads nowhere"}
+	case !utf8.ValidString(j.key):
+		return &rejectError{"the name is not UTF-8"}
+	}
+	f, err := os.Open(filepath.Join(r.root, filepath.FromSlash(j.key)))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	named := hasImageExtension(j.key)
+	if info.Size() > maxImageBytes {
+		if !named {
+			return errNotImage
+		}
+		return &rejectError{fmt.Sprintf("has %d bytes, the limit is %d", info.Size(), maxImageBytes)}
+	}
+	if err := r.window.acquire(j.seq, info.Size()); err != nil {
+		return err
+	}
+	if err := r.fill(j, f, int(info.Size())); err != nil {
+		return err
+	}
+	if j.header, err = decode.ReadHeader(j.data); err != nil {
+		if !named {
+			return errNotImage
+		}
+		return &rejectError{err.Error()}
+	}
+	j.crc = crc32.Checksum(j.data, castagnoli)
+	return nil
+}
+
+// fill reads the whole of f, which has the given size.
+func (r *readAhead) fill(j *job, f *os.File, size int) error {
+	j.buf = r.buffers.Get().(*[]byte)
+	if cap(*j.buf) <= size {
+		*j.buf = make([]byte, size+1)
+	}
+	// One byte more than there should be, to see that the file ends here.
+	buf := (*j.buf)[:size+1]
+	n, err := io.ReadFull(f, buf)
+	j.data = buf[:size]
+	switch {
+	case err == nil || (err == io.ErrUnexpectedEOF || err == io.EOF) && n != size:
+		return fmt.Errorf("%s changed while it was read", f.Name())
+	case err == io.ErrUnexpectedEOF || err == io.EOF:
+		return nil
+	default:
+		return err
+	}
+}
+
+// hasImageExtension reports whether the file's name promises an image.
+func hasImageExtension(key string) bool {
+	switch strings.ToLower(path.Ext(key)) {
+	case ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp":
+		return true
+	}
+	return false
+}
+
+// window bounds the bytes of the files that were read and not yet written.
+// The file that is next in order never waits, so the bound can be exceeded by
+// one file and readers cannot block each other.
+type window struct {
+	mu   sync.Mutex
+	cond sync.Cond
+	free int64
+	next int64 // the file that is next in order
+	ctx  context.Context
+}
+
+func newWindow(ctx context.Context, bytes int64) *window {
+	w := &window{free: bytes, ctx: ctx}
+	w.cond.L = &w.mu
+	context.AfterFunc(ctx, func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.cond.Broadcast()
+	})
+	return w
+}
+
+// acquire waits until file seq may take n bytes.
+func (w *window) acquire(seq, n int64) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for w.free < n && w.next != seq {
+		if err := w.ctx.Err(); err != nil {
+			return err
+		}
+		w.cond.Wait()
+	}
+	w.free -= n
+	return nil
+}
+
+// release gives back the n bytes of file seq and lets seq+1 pass.
+func (w *window) release(seq, n int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.free += n
+	w.next = seq + 1
+	w.cond.Broadcast()
+}

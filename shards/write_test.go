@@ -1,0 +1,394 @@
+package shards
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/apache/arrow/go/v15/arrow/array"
+	"github.com/apache/arrow/go/v15/arrow/ipc"
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestWriteKeepsEveryImage(t *testing.T) {
+	files := map[string][]byte{
+		"at the root.jpg":  picture(t, "jpeg", 5, 4, 1),
+		"b/png named.JPEG": picture(t, "png", 7, 3, 2),
+		"b/no extension":   picture(t, "jpeg", 2, 2, 3),
+		"a-b/x.jpg":        picture(t, "jpeg", 1, 1, 4),
+		"a/ünïcödé/日本.jpg": picture(t, "jpeg", 16, 9, 5),
+		"a/bad.jpg":        []byte("\xff\xd8\xff but no JPEG"),
+		"a/readme.md":      []byte("text"),
+	}
+	in := tree(t, files)
+	out := filepath.Join(t.TempDir(), "new", "folder")
+	m, report, err := Write(context.Background(), WriteConfig{In: in, Out: out})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"a", "a-b", "b"}; !slices.Equal(m.Classes, want) {
+		t.Errorf("classes are %q, want %q", m.Classes, want)
+	}
+	if report.Rows != 5 || report.Rejected != 1 || report.Skipped != 1 || report.Shards != 1 {
+		t.Errorf("report is %+v", report)
+	}
+	rejected, err := os.ReadFile(filepath.Join(out, "rejected.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(string(rejected), `{"key":"a/bad.jpg","reason":"`) || bytes.Count(rejected, []byte("\n")) != 1 {
+		t.Errorf("rejected.jsonl is %q", rejected)
+	}
+
+	type row struct {
+		Key, Format   string
+		Label, W, H   int32
+		SameAsTheFile bool
+	}
+	var got []row
+	d := open(t, out)
+	for i := range d.Len() {
+		s, err := d.Sample(i)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s.Index != i {
+			t.Errorf("sample %d has index %d", i, s.Index)
+		}
+		got = append(got, row{s.Key, s.Format, s.Label, s.Width, s.Height, bytes.Equal(s.Image, files[s.Key])})
+	}
+	want := []row{
+		{"a-b/x.jpg", "jpeg", 1, 1, 1, true},
+		{"a/ünïcödé/日本.jpg", "jpeg", 0, 16, 9, true},
+		{"at the root.jpg", "jpeg", -1, 5, 4, true},
+		{"b/no extension", "jpeg", 2, 2, 2, true},
+		{"b/png named.JPEG", "png", 2, 7, 3, true},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("rows (-want +got):\n%s", diff)
+	}
+}
+
+// Any Arrow reader sees the same rows.
+func TestShardIsAnArrowFile(t *testing.T) {
+	out := write(t, classTree(t, 150), 16<<10)
+	d := open(t, out)
+	row := int64(0)
+	for _, info := range d.Manifest().Shards {
+		f, err := os.Open(filepath.Join(out, info.Name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		r, err := ipc.NewFileReader(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !r.Schema().Equal(Schema()) {
+			t.Fatalf("schema is %v", r.Schema())
+		}
+		for i := range r.NumRecords() {
+			rec, err := r.RecordAt(i)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if rec.NumRows() > maxBatchRows {
+				t.Errorf("a record batch has %d rows", rec.NumRows())
+			}
+			format := rec.Column(colFormat).(*array.Dictionary)
+			for j := range int(rec.NumRows()) {
+				got := Sample{
+					Index:  row,
+					Key:    rec.Column(colKey).(*array.String).Value(j),
+					Label:  rec.Column(colLabel).(*array.Int32).Value(j),
+					Format: format.Dictionary().(*array.String).Value(format.GetValueIndex(j)),
+					Width:  rec.Column(colWidth).(*array.Int32).Value(j),
+					Height: rec.Column(colHeight).(*array.Int32).Value(j),
+					CRC32C: rec.Column(colCRC32C).(*array.Uint32).Value(j),
+					Image:  rec.Column(colImage).(*array.LargeBinary).Value(j),
+				}
+				want, err := d.Sample(row)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Fatalf("row %d (-ours +Arrow's):\n%s", row, diff)
+				}
+				row++
+			}
+			rec.Release()
+		}
+	}
+	if row != d.Len() || row != 150 {
+		t.Errorf("Arrow reads %d rows, the dataset has %d", row, d.Len())
+	}
+}
+
+func TestSameBytesForAnyNumberOfWorkers(t *testing.T) {
+	in := classTree(t, 60)
+	var want map[string]string
+	for _, workers := range []int{1, 2, 7} {
+		out := filepath.Join(t.TempDir(), "out")
+		if _, _, err := Write(context.Background(), WriteConfig{In: in, Out: out, ShardSize: 8 << 10, Workers: workers}); err != nil {
+			t.Fatal(err)
+		}
+		got := digests(t, out)
+		if want == nil {
+			want = got
+		}
+		if len(got) < 5 {
+			t.Fatalf("only %d files: too few to compare", len(got))
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%d workers (-1 worker +now):\n%s", workers, diff)
+		}
+	}
+}
+
+func TestShardSizeBoundsImageBytes(t *testing.T) {
+	const size = 4 << 10
+	m := open(t, write(t, classTree(t, 60), size)).Manifest()
+	for i, s := range m.Shards {
+		if s.ImageBytes > size && s.Rows > 1 {
+			t.Errorf("shard %d has %d image bytes in %d rows", i, s.ImageBytes, s.Rows)
+		}
+	}
+}
+
+// stopAfter is a context that is cancelled after n files.
+func stopAfter(n int64) (context.Context, func(WriteProgress)) {
+	ctx, cancel := context.WithCancel(context.Background())
+	return ctx, func(p WriteProgress) {
+		if p.Files == n {
+			cancel()
+		}
+	}
+}
+
+func TestResumeAfterCancelGivesTheSameBytes(t *testing.T) {
+	in := classTree(t, 24)
+	whole := write(t, in, 2<<10)
+	want := digests(t, whole)
+	for n := int64(1); n <= 24; n++ {
+		out := filepath.Join(t.TempDir(), "out")
+		cfg := WriteConfig{In: in, Out: out, ShardSize: 2 << 10, Workers: 2}
+		ctx, progress := stopAfter(n)
+		cfg.Progress = progress
+		if _, _, err := Write(ctx, cfg); !errors.Is(err, context.Canceled) {
+			t.Fatalf("cancelled after %d files: error is %v", n, err)
+		}
+		for name, sum := range digests(t, out) {
+			if name != stateName && sum != want[name] {
+				t.Errorf("cancelled after %d files: %s is not what it should become", n, name)
+			}
+		}
+		cfg.Resume, cfg.Progress = true, nil
+		m, report, err := Write(context.Background(), cfg)
+		if err != nil {
+			t.Fatalf("resumed after %d files: %v", n, err)
+		}
+		if diff := cmp.Diff(want, digests(t, out)); diff != "" {
+			t.Errorf("resumed after %d files (-unbroken +resumed):\n%s", n, diff)
+		}
+		if report.Rows != m.Rows || report.Rejected != 3 || report.Skipped != 2 || report.Shards != len(m.Shards) {
+			t.Errorf("resumed after %d files: report is %+v", n, report)
+		}
+	}
+}
+
+// interrupted is the folder that a run killed late leaves behind.
+func interrupted(t *testing.T, in string) (out string, cfg WriteConfig) {
+	t.Helper()
+	out = filepath.Join(t.TempDir(), "out")
+	ctx, progress := stopAfter(22)
+	cfg = WriteConfig{In: in, Out: out, ShardSize: 2 << 10, Workers: 2, Progress: progress}
+	if _, _, err := Write(ctx, cfg); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	if n := len(digests(t, out)); n < 4 {
+		t.Fatalf("only %d files were finished: too few to test with", n)
+	}
+	cfg.Resume, cfg.Progress = true, nil
+	return out, cfg
+}
+
+func TestResumeChecksWhatItFinds(t *testing.T) {
+	in := classTree(t, 24)
+	want := digests(t, write(t, in, 2<<10))
+	for name, damage := range map[string]func(out string) error{
+		"leftover temporary files": func(out string) error {
+			return errors.Join(
+				os.WriteFile(filepath.Join(out, "shard-00002.arrow.tmp"), []byte("half"), 0o666),
+				os.WriteFile(filepath.Join(out, "rejected.jsonl.tmp"), []byte("half"), 0o666))
+		},
+		"a damaged shard": func(out string) error {
+			path := filepath.Join(out, shardName(1))
+			data, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			data[len(data)/2] ^= 1
+			return os.WriteFile(path, data, 0o666)
+		},
+		"a missing shard": func(out string) error { return os.Remove(filepath.Join(out, shardName(0))) },
+		"a shard that the state does not know yet": func(out string) error {
+			s, err := readState(out)
+			if err != nil {
+				return err
+			}
+			s.Shards = s.Shards[:len(s.Shards)-1]
+			return s.write(out)
+		},
+	} {
+		out, cfg := interrupted(t, in)
+		if err := damage(out); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := Write(context.Background(), cfg); err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		got := digests(t, out)
+		maps.DeleteFunc(got, func(name, _ string) bool { return strings.HasSuffix(name, ".tmp") })
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-unbroken +resumed):\n%s", name, diff)
+		}
+	}
+}
+
+func TestResumeRefusesOtherInput(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(in string, cfg *WriteConfig) error
+		want   string
+	}{
+		"another shard size": {func(in string, cfg *WriteConfig) error { cfg.ShardSize++; return nil }, "shard size of 2048"},
+		"a new file": {func(in string, cfg *WriteConfig) error {
+			return os.WriteFile(filepath.Join(in, "cat", "new"), nil, 0o666)
+		}, "input folder has changed"},
+		"a rejected file that was mended": {func(in string, cfg *WriteConfig) error {
+			return os.WriteFile(filepath.Join(in, "cat", "000b.jpg"), picture(t, "jpeg", 3, 3, 3), 0o666)
+		}, "cat/000b.jpg has changed"},
+	} {
+		in := classTree(t, 24)
+		_, cfg := interrupted(t, in)
+		if err := c.change(in, &cfg); err != nil {
+			t.Fatal(err)
+		}
+		_, _, err := Write(context.Background(), cfg)
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: error is %v", name, err)
+		}
+	}
+}
+
+func TestWriteRefusesAFolderInUse(t *testing.T) {
+	in := classTree(t, 6)
+	out := write(t, in, 0)
+	before := digests(t, out)
+	cfg := WriteConfig{In: in, Out: out}
+	if _, _, err := Write(context.Background(), cfg); err == nil || !strings.Contains(err.Error(), "not empty") {
+		t.Errorf("writing twice: error is %v", err)
+	}
+	cfg.Resume = true
+	if m, report, err := Write(context.Background(), cfg); err != nil || m.Rows != 6 || report.Kept != 1 {
+		t.Errorf("resuming a finished run: %+v, %v", report, err)
+	}
+	if diff := cmp.Diff(before, digests(t, out)); diff != "" {
+		t.Errorf("the dataset changed:\n%s", diff)
+	}
+	cfg.Out = in
+	if _, _, err := Write(context.Background(), cfg); err == nil || !strings.Contains(err.Error(), "holds no interrupted run") {
+		t.Errorf("resuming into a folder of something else: error is %v", err)
+	}
+}
+
+func TestWriteErrors(t *testing.T) {
+	none := filepath.Join(t.TempDir(), "none")
+	file := filepath.Join(tree(t, map[string][]byte{"f.jpg": picture(t, "jpeg", 2, 2, 1)}), "f.jpg")
+	bad := tree(t, map[string][]byte{"a/x.jpg": []byte("no"), "a/y.txt": nil})
+	for name, c := range map[string]struct {
+		cfg  WriteConfig
+		want string
+	}{
+		"no input":          {WriteConfig{Out: none}, "In: a folder of images is needed"},
+		"no output":         {WriteConfig{In: bad}, "Out: a folder"},
+		"negative size":     {WriteConfig{In: bad, Out: none, ShardSize: -1}, "ShardSize is -1"},
+		"negative workers":  {WriteConfig{In: bad, Out: none, Workers: -1}, "Workers is -1"},
+		"missing input":     {WriteConfig{In: filepath.Join(none, "x"), Out: none}, "no such file"},
+		"a file as input":   {WriteConfig{In: file, Out: none}, "is not a folder"},
+		"nothing but waste": {WriteConfig{In: bad, Out: none}, "1 files skipped, 1 rejected; the first: a/x.jpg: "},
+	} {
+		_, _, err := Write(context.Background(), c.cfg)
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: error is %v, want %q in it", name, err, c.want)
+		}
+		if entries, err := os.ReadDir(none); !errors.Is(err, fs.ErrNotExist) && len(entries) > 0 {
+			t.Errorf("%s: left %v behind", name, entries)
+		}
+	}
+}
+
+func TestLinks(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("making links needs rights there")
+	}
+	in := tree(t, map[string][]byte{"a/1.jpg": picture(t, "jpeg", 4, 4, 1), "a/deep/2.jpg": picture(t, "jpeg", 4, 4, 2)})
+	for link, target := range map[string]string{
+		"b":          "a",          // a class by link
+		"a/up":       "..",         // a loop
+		"a/self":     ".",          // a loop
+		"a/file.jpg": "deep/2.jpg", // an image by link
+		"a/gone.jpg": "nowhere",
+		"a/ring.jpg": "ring.jpg",
+	} {
+		if err := os.Symlink(target, filepath.Join(in, link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d := open(t, write(t, in, 0))
+	var keys []string
+	for i := range d.Len() {
+		s, err := d.Sample(i)
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys = append(keys, fmt.Sprint(s.Label, " ", s.Key))
+	}
+	// a/up leads to the input folder, b/up does from the other side.
+	want := []string{"0 a/1.jpg", "0 a/deep/2.jpg", "0 a/file.jpg", "1 b/1.jpg", "1 b/deep/2.jpg", "1 b/file.jpg"}
+	if diff := cmp.Diff(want, keys); diff != "" {
+		t.Errorf("rows (-want +got):\n%s", diff)
+	}
+}
+
+func TestWindowLetsTheNextFilePass(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	w := newWindow(ctx, 10)
+	if err := w.acquire(1, 8); err != nil { // a later file is quicker
+		t.Fatal(err)
+	}
+	if err := w.acquire(0, 100); err != nil { // too large, but next in order
+		t.Fatal(err)
+	}
+	third := make(chan error)
+	go func() { third <- w.acquire(2, 5) }()
+	w.release(0, 100)
+	w.release(1, 8) // now there is room, and it is its turn
+	if err := <-third; err != nil {
+		t.Fatal(err)
+	}
+	go func() { third <- w.acquire(9, 8) }()
+	cancel()
+	if err := <-third; !errors.Is(err, context.Canceled) {
+		t.Errorf("waiting when cancelled: %v", err)
+	}
+}

@@ -1,0 +1,264 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"image/png"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/apache/arrow/go/v15/arrow/ipc"
+	"github.com/spf13/cobra"
+
+	"github.com/seed-436d2970/pixpro/internal/safetensors"
+	"github.com/seed-436d2970/pixpro/internal/synth"
+	"github.com/seed-436d2970/pixpro/pipeline"
+	"github.com/seed-436d2970/pixpro/train"
+)
+
+// pixpro runs a command line with standard output in a file and returns the
+// exit code and the output.
+func pixpro(t *testing.T, args ...string) (int, string) {
+	t.Helper()
+	out, err := os.Create(filepath.Join(t.TempDir(), "stdout"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	stdout := os.Stdout
+	os.Stdout = out
+	code := run(t.Context(), append(args, "--log-level", "warn"))
+	os.Stdout = stdout
+	text, err := os.ReadFile(out.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return code, string(text)
+}
+
+// mustRun runs a command line that must succeed.
+func mustRun(t *testing.T, args ...string) string {
+	t.Helper()
+	code, out := pixpro(t, args...)
+	if code != exitFine {
+		t.Fatalf("pixpro %s ended with %d", strings.Join(args, " "), code)
+	}
+	return out
+}
+
+// TestFromImagesToBackbone runs all that a user runs, one command after the other.
+func TestFromImagesToBackbone(t *testing.T) {
+	dir := t.TempDir()
+	path := func(name string) string { return filepath.Join(dir, name) }
+	if err := synth.Generate(t.Context(), path("images"), synth.Options{Images: 14, MinSide: 40, MaxSide: 60}); err != nil {
+		t.Fatal(err)
+	}
+
+	var sharded struct {
+		Rows     int `json:"rows"`
+		Rejected int `json:"rejected"`
+	}
+	if err := json.Unmarshal([]byte(mustRun(t, "shard", "--in", path("images"), "--out", path("shards"), "--json")), &sharded); err != nil || sharded.Rows != 14 || sharded.Rejected != 0 {
+		t.Fatalf("sharding reports %+v (%v), want 14 rows", sharded, err)
+	}
+	if code, _ := pixpro(t, "shard", "--in", path("images"), "--out", path("shards")); code != exitFailed {
+		t.Errorf("sharding into a used folder ended with %d, want %d", code, exitFailed)
+	}
+	mustRun(t, "verify", "--shards", path("shards"))
+
+	mustRun(t, "show", "--shards", path("shards"), "--out", path("views.png"), "--pairs", "3", "--size", "64")
+	views, err := os.Open(path("views.png"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer views.Close()
+	if m, err := png.Decode(views); err != nil || m.Bounds().Dx() < 500 {
+		t.Errorf("views.png cannot be used: %v", err)
+	}
+
+	checkStream(t, path("shards"), path("pairs.arrow"), path("pairs.arrows"))
+
+	training := []string{
+		"train", "--shards", path("shards"), "--output", path("run"), "--arch", "resnet18", "--stem", "small", "--width", "0.0625",
+		"--head-hidden", "8", "--head-dim", "4", "--size", "32", "--batch", "4", "--json",
+	}
+	last := lastMetrics(t, mustRun(t, append(training, "--epochs", "1")...))
+	if last.Step != 3 || last.Epoch != 1 {
+		t.Errorf("one epoch ends with %+v, want step 3", last)
+	}
+	last = lastMetrics(t, mustRun(t, append(training, "--epochs", "2", "--resume", "auto")...))
+	if last.Step != 6 || last.Epoch != 2 {
+		t.Errorf("the resumed run ends with %+v, want step 6", last)
+	}
+	if info, err := os.Stat(path("run/loss.png")); err != nil || info.Size() == 0 {
+		t.Errorf("no loss curve: %v", err)
+	}
+
+	for _, which := range []string{"encoder", "key-encoder"} {
+		mustRun(t, "export", "--checkpoint", path("run"), "--which", which, "--out", path("backbone.safetensors"))
+		f, err := safetensors.Read(path("backbone.safetensors"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if conv, ok := f.Tensor("conv1.weight"); !ok || len(conv.Shape) != 4 || len(f.Names()) != 100 {
+			t.Errorf("the exported %s has %d tensors, conv1.weight %v; want 100 of ResNet-18", which, len(f.Names()), conv.Shape)
+		}
+	}
+}
+
+func lastMetrics(t *testing.T, out string) (m train.Metrics) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(out), &m); err != nil {
+		t.Fatalf("%q: %v", out, err)
+	}
+	return m
+}
+
+// checkStream writes the same pairs as a file and as a stream and compares them.
+func checkStream(t *testing.T, shards, file, stream string) {
+	t.Helper()
+	for _, out := range []string{file, stream} {
+		mustRun(t, "augment", "--shards", shards, "--out", out, "--size", "24", "--batch", "4", "--seed", "3", "--epochs", "2", "--limit", "18")
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	fromFile, err := ipc.NewFileReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer fromFile.Close()
+	s, err := os.Open(stream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	fromStream, err := ipc.NewReader(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer fromStream.Release()
+	rows := 0
+	for i := range fromFile.NumRecords() {
+		rec, err := fromFile.Record(i)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := pipeline.ViewBatch(rec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !fromStream.Next() {
+			t.Fatalf("the stream ends at batch %d: %v", i, fromStream.Err())
+		}
+		b, err := pipeline.ViewBatch(fromStream.Record())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a.Size() != 24 || !bytes.Equal(a.Views(0), b.Views(0)) || !bytes.Equal(a.Views(1), b.Views(1)) {
+			t.Errorf("batch %d differs between file and stream", i)
+		}
+		rows += a.Len()
+	}
+	if rows != 18 || fromStream.Next() {
+		t.Errorf("%d pairs were written, want 18", rows)
+	}
+}
+
+func TestWrongUsageEndsWithTwo(t *testing.T) {
+	for _, args := range [][]string{
+		{"no-such-command"},
+		{"shard"},
+		{"shard", "--in", "x"},
+		{"shard", "--in", "x", "--out", "y", "--shard-size", "big"},
+		{"show", "--shards", "x", "--out", "y", "--pairs", "0"},
+		{"augment", "--shards", "x", "--recipe", "no-such-recipe", "--out", "y"},
+		{"augment", "--shards", "x", "--crop", "2", "--out", "y"},
+		{"train", "--shards", "x", "--output", "y", "--arch", "vgg"},
+		{"train", "--shards", "x", "--output", "y", "--save-every", "never"},
+		{"train", "--config", "no-such-file.yaml"},
+		{"train", "extra"},
+		{"export", "--checkpoint", "x", "--out", "y", "--format", "onnx"},
+		{"demo", "--out", "."},
+		{"version", "--log-level", "loud"},
+	} {
+		if code := run(t.Context(), args); code != exitUsage {
+			t.Errorf("pixpro %s ended with %d, want %d", strings.Join(args, " "), code, exitUsage)
+		}
+	}
+}
+
+func TestFailureEndsWithOne(t *testing.T) {
+	missing := filepath.Join(t.TempDir(), "missing")
+	for _, args := range [][]string{
+		{"shard", "--in", missing, "--out", filepath.Join(t.TempDir(), "out")},
+		{"verify", "--shards", missing},
+		{"augment", "--shards", missing, "--out", filepath.Join(t.TempDir(), "x.arrow")},
+		{"train", "--shards", missing, "--output", t.TempDir()},
+		{"export", "--checkpoint", missing, "--out", filepath.Join(t.TempDir(), "x")},
+	} {
+		if code, _ := pixpro(t, args...); code != exitFailed {
+			t.Errorf("pixpro %s ended with %d, want %d", strings.Join(args, " "), code, exitFailed)
+		}
+	}
+}
+
+func TestFlagsComeBeforeConfiguration(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "run.yaml")
+	if err := os.WriteFile(file, []byte("arch: resnet34\nbatch: 7\nsave-every: 5steps\n"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	cfg := train.Default()
+	cmd := &cobra.Command{}
+	addTrainFlags(cmd.Flags(), &cfg)
+	if err := cmd.ParseFlags([]string{"--batch", "9", "--seed", "4"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := readConfig(cmd.Flags(), &cfg, file); err != nil {
+		t.Fatal(err)
+	}
+	want := train.Default()
+	want.Arch, want.BatchSize, want.Seed, want.SaveEvery = "resnet34", 9, 4, train.Interval{Steps: 5}
+	if cfg != want {
+		t.Errorf("the configuration is %+v, want %+v", cfg, want)
+	}
+}
+
+// TestEveryCommandHasExamples checks what --help must show.
+func TestEveryCommandHasExamples(t *testing.T) {
+	for _, cmd := range newRoot().Commands() {
+		if cmd.Name() != "version" && (cmd.Example == "" || cmd.Long == "") {
+			t.Errorf("pixpro %s --help has no example or no description", cmd.Name())
+		}
+	}
+}
+
+func TestVersionNamesTheFasterParts(t *testing.T) {
+	var v versionInfo
+	if err := json.Unmarshal([]byte(mustRun(t, "version", "--json")), &v); err != nil || v.MatrixProducts == "" || v.CPU == "" {
+		t.Errorf("version reports %+v (%v)", v, err)
+	}
+}
+
+func TestByteSize(t *testing.T) {
+	for text, want := range map[string]byteSize{"256MiB": 256 << 20, "1.5GB": 15e8, "4096": 4096, "7KiB": 7 << 10, "12B": 12} {
+		var got byteSize
+		if err := got.Set(text); err != nil || got != want {
+			t.Errorf("%q is %d (%v), want %d", text, got, err, want)
+		}
+		var again byteSize
+		if err := again.Set(got.String()); err != nil || again != want {
+			t.Errorf("%d prints as %q, which is %d (%v)", want, got.String(), again, err)
+		}
+	}
+	for _, text := range []string{"", "big", "-1MiB", "0", "NaN", "1e300GB"} {
+		var b byteSize
+		if b.Set(text) == nil {
+			t.Errorf("%q was read as %d bytes", text, b)
+		}
+	}
+}
