@@ -86,7 +86,7 @@ func TestMarkedPixel(t *testing.T) {
 
 		// Half a cell, and what coordinates between pixel centres leave open:
 		// half a pixel of the image and, at the border, one of the view.
-		check := func(axis string, got float64, mark, side, crop, cells int, from, to float32) {
+		check := func(axis string, got float64, mark, side, cells int, from, to float32) {
 			t.Helper()
 			want := float64(mark) / float64(side-1)
 			cell := math.Abs(float64(to)-float64(from)) / float64(cells) / 2
@@ -97,8 +97,8 @@ func TestMarkedPixel(t *testing.T) {
 					axis, mark, side, got, want, p, row, col, rows, cols)
 			}
 		}
-		check("x", x, markX, width, p.Crop.Width, cols, coord[0], coord[2])
-		check("y", y, markY, height, p.Crop.Height, rows, coord[1], coord[3])
+		check("x", x, markX, width, cols, coord[0], coord[2])
+		check("y", y, markY, height, rows, coord[1], coord[3])
 	}
 }
 

@@ -27,10 +27,10 @@ type Config struct {
 	// of a checkpoint or of a training output.
 	Resume string `yaml:"resume,omitempty"`
 
-	Arch   string  `yaml:"arch"`   // resnet18, resnet34, resnet50
+	Arch   string  `yaml:"arch"`   // see model.Lookup
 	Stem   string  `yaml:"stem"`   // imagenet, nopool, small: see model.Stem…
 	Width  float64 `yaml:"width"`  // factor of all the encoder's channels
-	Method string  `yaml:"method"` // pixpro, pixcontrast
+	Method string  `yaml:"method"` // pixpro, pixcontrast, instance
 
 	Size      int     `yaml:"size"`  // side of a view in pixels
 	BatchSize int     `yaml:"batch"` // pairs a step
@@ -52,6 +52,10 @@ type Config struct {
 	PixProTransformLayer int     `yaml:"pixpro-transform-layer"`
 	PixContrastTau       float64 `yaml:"pixcontrast-tau"`
 
+	Instance       string  `yaml:"instance"` // none, byol, simclr: loss of whole images
+	InstanceWeight float64 `yaml:"pixpro-ins-loss-weight"`
+	InstanceTau    float64 `yaml:"instance-tau"` // temperature of simclr
+
 	SaveEvery Interval `yaml:"save-every"`
 	Keep      int      `yaml:"keep"` // checkpoints that are kept, 0 for all
 }
@@ -64,8 +68,8 @@ func Default() Config {
 		BaseLR: 1, WeightDecay: 1e-5, WarmupEpochs: 5,
 		HeadHidden: 4096, HeadDim: 256,
 		PixProGamma: 2, PixProMomentum: 0.99, PixProPositiveRatio: 0.7, PixProTransformLayer: 1,
-		PixContrastTau: 0.3,
-		SaveEvery:      Interval{Epochs: 1}, Keep: 3,
+		PixContrastTau: 0.3, Instance: model.NoInstance, InstanceWeight: 1, InstanceTau: 0.2,
+		SaveEvery: Interval{Epochs: 1}, Keep: 3,
 	}
 }
 
@@ -81,6 +85,8 @@ func (c *Config) Validate() error {
 		err = errors.New("no output folder: give output")
 	case c.Size < encoder.Stride():
 		err = fmt.Errorf("size %d: with the %s stem a cell is %d pixels wide; use at least one", c.Size, c.Stem, encoder.Stride())
+	case encoder.Deep && c.Size%encoder.Stride() != 0:
+		err = fmt.Errorf("size %d: architectures with a deep stem want a multiple of %d", c.Size, encoder.Stride())
 	case c.BatchSize < 1:
 		err = fmt.Errorf("batch %d: must be positive", c.BatchSize)
 	case c.Epochs < 1:
@@ -110,12 +116,15 @@ func (c *Config) model(encoder model.ResNet) model.Config {
 	return model.Config{
 		Encoder: encoder, Method: c.Method, Hidden: c.HeadHidden, Dim: c.HeadDim, Seed: c.Seed,
 		Propagation:     device.Propagation{Gamma: c.PixProGamma, Clamp: c.PixProClamp},
-		TransformLayers: c.PixProTransformLayer,
+		TransformLayers: c.PixProTransformLayer, Instance: c.Instance,
 	}
 }
 
 func (c *Config) objective() objective.Config {
-	return objective.Config{Method: c.Method, PositiveRatio: c.PixProPositiveRatio, Temperature: c.PixContrastTau}
+	return objective.Config{
+		Method: c.Method, PositiveRatio: c.PixProPositiveRatio, Temperature: c.PixContrastTau,
+		Instance: c.Instance, InstanceWeight: c.InstanceWeight, InstanceTemperature: c.InstanceTau,
+	}
 }
 
 // differences lists the fields in which a run that goes on from a checkpoint
@@ -130,7 +139,7 @@ func (c *Config) differences(saved *Config) []string {
 		{"method", saved.Method, c.Method}, {"size", saved.Size, c.Size}, {"batch", saved.BatchSize, c.BatchSize},
 		{"seed", saved.Seed, c.Seed}, {"recipe", saved.Recipe, c.Recipe}, {"crop", saved.Crop, c.Crop},
 		{"head-hidden", saved.HeadHidden, c.HeadHidden}, {"head-dim", saved.HeadDim, c.HeadDim},
-		{"pixpro-transform-layer", saved.PixProTransformLayer, c.PixProTransformLayer},
+		{"pixpro-transform-layer", saved.PixProTransformLayer, c.PixProTransformLayer}, {"instance", saved.Instance, c.Instance},
 	} {
 		if f.was != f.asks {
 			list = append(list, fmt.Sprintf("%s was %v, not %v", f.name, f.was, f.asks))

@@ -17,12 +17,12 @@ func newEngine(tb testing.TB, d device.Device, encoder model.ResNet, hidden int)
 	tb.Helper()
 	m, err := model.New(d, model.Config{
 		Encoder: encoder, Method: model.PixPro, Hidden: hidden, Dim: 256,
-		Propagation: device.Propagation{Gamma: 2}, TransformLayers: 1,
+		Propagation: device.Propagation{Gamma: 2}, TransformLayers: 1, Instance: model.NoInstance,
 	})
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return &engine{d, m, objective.Config{Method: model.PixPro, PositiveRatio: 0.7}, optim.NewLARS(d, m.Trained(), 1e-5)}
+	return &engine{d, m, objective.Config{Method: model.PixPro, PositiveRatio: 0.7, Instance: model.NoInstance}, optim.NewLARS(d, m.Trained(), 1e-5)}
 }
 
 // someViews are views without meaning whose crops overlap.

@@ -18,6 +18,7 @@ type goldenRun struct {
 	Depths      [4]int  `json:"depths"`
 	Bottleneck  bool    `json:"bottleneck"`
 	Method      string  `json:"method"`
+	Instance    float64 `json:"instance"`
 	BaseWidth   int     `json:"base_width"`
 	Hidden      int     `json:"hidden"`
 	Dim         int     `json:"dim"`
@@ -45,7 +46,7 @@ type goldenRun struct {
 // TestGoldenRuns replays whole training runs from the same initial parameters
 // and views, and compares losses, gradients and the final state.
 func TestGoldenRuns(t *testing.T) {
-	for _, name := range []string{"basic_pixpro", "basic_pixcontrast", "bottleneck_pixpro"} {
+	for _, name := range []string{"basic_pixpro", "basic_pixcontrast", "bottleneck_pixpro", "basic_pixpro_instance"} {
 		t.Run(name, func(t *testing.T) { replay(t, name) })
 	}
 }
@@ -55,11 +56,15 @@ func replay(t *testing.T, name string) {
 	golden.JSON(t, &r, "train", name+".json")
 	initial, data, final := goldenTensors(t, name+".init"), goldenTensors(t, name+".data"), goldenTensors(t, name+".final")
 
+	instance := model.NoInstance
+	if r.Instance > 0 {
+		instance = model.BYOL
+	}
 	d := cpu.New(2)
 	m, err := model.New(d, model.Config{
 		Encoder: model.ResNet{Depths: r.Depths, Bottleneck: r.Bottleneck, Base: r.BaseWidth, Stem: model.StemImageNet},
 		Method:  r.Method, Hidden: r.Hidden, Dim: r.Dim,
-		Propagation: device.Propagation{Gamma: r.Gamma}, TransformLayers: 1,
+		Propagation: device.Propagation{Gamma: r.Gamma}, TransformLayers: 1, Instance: instance,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -69,7 +74,9 @@ func replay(t *testing.T, name string) {
 	}
 	e := engine{
 		device: d, model: m,
-		objective: objective.Config{Method: r.Method, PositiveRatio: r.Threshold, Temperature: r.Tau},
+		objective: objective.Config{
+			Method: r.Method, PositiveRatio: r.Threshold, Temperature: r.Tau, Instance: instance, InstanceWeight: r.Instance,
+		},
 		optimizer: optim.NewLARS(d, m.Trained(), r.Optimizer.WeightDecay),
 	}
 	// The reference's schedule: 2 steps an epoch, 10 epochs, 1 of warm-up.

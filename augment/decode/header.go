@@ -24,9 +24,9 @@ func ReadHeader(data []byte) (Header, error) {
 	var err error
 	switch h.Format {
 	case "jpeg":
-		var m jpegMarkers
-		m, err = readJPEGMarkers(data)
-		h.Width, h.Height = m.width, m.height
+		var j jpegHeader
+		j, err = readJPEGHeader(data)
+		h.Width, h.Height = j.width, j.height
 	case "png":
 		h.Width, h.Height, err = pngSize(data)
 	case "gif":

@@ -3,92 +3,145 @@ package decode
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"image"
 	"image/jpeg"
 	"io"
+	"iter"
 
 	"github.com/seed-436d2970/pixpro/augment"
 )
 
-// jpegMarkers is what stands before the first scan of a JPEG file.
-type jpegMarkers struct {
+// jpegHeader is what stands before the first scan of a JPEG file.
+type jpegHeader struct {
 	width, height int
-	sampling      []uint8 // of each component: horizontal<<4 | vertical
-	adobe         int     // where the colour transform of the Adobe marker is, 0 if there is none
+	components    []jpegComponent
+	adobe         int // where the colour transform of the Adobe marker is, 0 if there is none
 }
 
-// readJPEGMarkers walks the segments up to the first scan. Once the size is
+type jpegComponent struct {
+	id       uint8
+	sampling uint8 // horizontal<<4 | vertical
+}
+
+// segment is a marker of a JPEG file that parameters follow.
+type segment struct {
+	marker uint8
+	at     int // where the parameters begin in the file
+	body   []byte
+}
+
+// Markers by their second byte.
+const (
+	markerRST0, markerSOI, markerEOI, markerSOS = 0xD0, 0xD8, 0xD9, 0xDA
+	markerDHT, markerJPG, markerDAC             = 0xC4, 0xC8, 0xCC
+	markerTEM, markerAPP14                      = 0x01, 0xEE
+)
+
+// segments walks a JPEG file up to its end or to where it is damaged. Bytes
+// between segments, as the data of a scan, and fill bytes are skipped.
+func segments(data []byte) iter.Seq[segment] {
+	return func(yield func(segment) bool) {
+		for at := 2; ; {
+			skip := bytes.IndexByte(data[at:], 0xFF)
+			if skip < 0 {
+				return
+			}
+			for at += skip; at < len(data) && data[at] == 0xFF; {
+				at++
+			}
+			if at+3 > len(data) || data[at] == markerEOI {
+				return
+			}
+			marker := data[at]
+			at++
+			if marker == 0 || marker == markerTEM || markerRST0 <= marker && marker <= markerSOI {
+				continue // a data byte, or a marker that stands alone
+			}
+			length := int(data[at])<<8 | int(data[at+1])
+			if length < 2 || at+length > len(data) {
+				return
+			}
+			if !yield(segment{marker, at + 2, data[at+2 : at+length]}) {
+				return
+			}
+			at += length
+		}
+	}
+}
+
+// readJPEGHeader reads the segments up to the first scan. Once the size is
 // known, missing data is left for the decoder to find.
-func readJPEGMarkers(data []byte) (jpegMarkers, error) {
-	const (
-		rst0, rst7, soi, eoi, sos = 0xD0, 0xD7, 0xD8, 0xD9, 0xDA
-		app14, tem                = 0xEE, 0x01
-	)
-	var m jpegMarkers
-	at := 2
-	for {
-		// Bytes between segments and fill bytes before a marker are skipped, as
-		// libjpeg and image/jpeg do.
-		for at < len(data) && data[at] != 0xFF {
-			at++
-		}
-		for at < len(data) && data[at] == 0xFF {
-			at++
-		}
-		if at >= len(data) {
+func readJPEGHeader(data []byte) (jpegHeader, error) {
+	var h jpegHeader
+	for s := range segments(data) {
+		if s.marker == markerSOS {
 			break
 		}
-		marker := data[at]
-		at++
-		if marker == 0 || marker == tem || rst0 <= marker && marker <= soi {
+		if s.marker == markerAPP14 && len(s.body) >= 12 && string(s.body[:5]) == "Adobe" {
+			h.adobe = s.at + 11
+		}
+		if !isFrame(s.marker) {
 			continue
 		}
-		if marker == eoi || marker == sos || at+2 > len(data) {
-			break
+		if len(s.body) < 6 || len(s.body) < 6+3*int(s.body[5]) {
+			return h, errors.New("short frame segment")
 		}
-		length := int(data[at])<<8 | int(data[at+1])
-		if length < 2 || at+length > len(data) {
-			break
+		h.height = int(s.body[1])<<8 | int(s.body[2])
+		h.width = int(s.body[3])<<8 | int(s.body[4])
+		h.components = nil
+		for i := range int(s.body[5]) {
+			h.components = append(h.components, jpegComponent{s.body[6+3*i], s.body[7+3*i]})
 		}
-		body := data[at+2 : at+length]
-		switch {
-		case isFrame(marker):
-			if len(body) < 6 || len(body) < 6+3*int(body[5]) {
-				return m, errors.New("short frame segment")
-			}
-			m.height = int(body[1])<<8 | int(body[2])
-			m.width = int(body[3])<<8 | int(body[4])
-			m.sampling = m.sampling[:0]
-			for i := range int(body[5]) {
-				m.sampling = append(m.sampling, body[7+3*i])
-			}
-		case marker == app14 && len(body) >= 12 && string(body[:5]) == "Adobe":
-			m.adobe = at + 2 + 11
-		}
-		at += length
 	}
-	if m.sampling == nil {
-		return m, io.ErrUnexpectedEOF
+	if h.components == nil {
+		return h, io.ErrUnexpectedEOF
 	}
-	return m, nil
+	return h, nil
+}
+
+// checkScans looks for a scan of each component that has its mean values. A
+// decoder would fill one that has none with zeros.
+func (h *jpegHeader) checkScans(data []byte) error {
+	var found [256]bool
+	for s := range segments(data) {
+		if s.marker != markerSOS || len(s.body) < 1 {
+			continue
+		}
+		n := int(s.body[0])
+		if len(s.body) < 4+2*n || s.body[1+2*n] > 0 {
+			continue // later frequencies only
+		}
+		for i := range n {
+			found[s.body[1+2*i]] = true
+		}
+	}
+	for i, c := range h.components {
+		if !found[c.id] {
+			return fmt.Errorf("no scan of component %d: %w", i+1, io.ErrUnexpectedEOF)
+		}
+	}
+	return nil
 }
 
 // isFrame reports whether a marker starts a frame of any kind: 0xC0 to 0xCF but
 // for the tables and the extension among them.
 func isFrame(marker uint8) bool {
-	const dht, jpg, dac = 0xC4, 0xC8, 0xCC
-	return 0xC0 <= marker && marker <= 0xCF && marker != dht && marker != jpg && marker != dac
+	return 0xC0 <= marker && marker <= 0xCF && marker != markerDHT && marker != markerJPG && marker != markerDAC
 }
 
 // decodeJPEG decodes with image/jpeg, and converts colours as libjpeg does.
 func (d *Decoder) decodeJPEG(data []byte, dst *augment.Image) error {
-	markers, err := readJPEGMarkers(data)
+	h, err := readJPEGHeader(data)
 	if err != nil {
 		return err
 	}
+	if err := h.checkScans(data); err != nil {
+		return err
+	}
 	r := io.Reader(bytes.NewReader(data))
-	if len(markers.sampling) == 4 {
-		r = withoutTransform(data, markers)
+	if len(h.components) == 4 {
+		r = h.withoutTransform(data)
 	}
 	m, err := guard(jpeg.Decode, r)
 	if err != nil {
@@ -98,7 +151,7 @@ func (d *Decoder) decodeJPEG(data []byte, dst *augment.Image) error {
 	case *image.YCbCr:
 		return d.copyYCbCr(dst, m)
 	case *image.CMYK:
-		return d.copyCMYK(dst, m, data, markers)
+		return d.copyCMYK(dst, m, &h, data)
 	default: // grey, or a file that stores RGB
 		return copyRaster(dst, m)
 	}
@@ -107,20 +160,20 @@ func (d *Decoder) decodeJPEG(data []byte, dst *augment.Image) error {
 // withoutTransform presents a file of four components as one whose Adobe marker
 // says that they are stored as they are: image/jpeg asks for such a marker, and
 // its own conversion of YCCK would not be libjpeg's.
-func withoutTransform(data []byte, m jpegMarkers) io.Reader {
+func (h *jpegHeader) withoutTransform(data []byte) io.Reader {
 	before, change, after := data[:2], []byte("\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00"), data[2:]
-	if m.adobe > 0 {
-		before, change, after = data[:m.adobe], []byte{0}, data[m.adobe+1:]
+	if h.adobe > 0 {
+		before, change, after = data[:h.adobe], []byte{0}, data[h.adobe+1:]
 	}
 	return io.MultiReader(bytes.NewReader(before), bytes.NewReader(change), bytes.NewReader(after))
 }
 
 // copyCMYK converts four components, which image/jpeg has inverted: Pillow, too,
 // takes every such file to be inverted, as Adobe's are.
-func (d *Decoder) copyCMYK(dst *augment.Image, m *image.CMYK, data []byte, markers jpegMarkers) error {
-	if markers.adobe > 0 && data[markers.adobe] != 0 {
+func (d *Decoder) copyCMYK(dst *augment.Image, m *image.CMYK, h *jpegHeader, data []byte) error {
+	if h.adobe > 0 && data[h.adobe] != 0 {
 		// YCCK: what libjpeg makes of it is CMY = 255 - RGB, inverted again RGB.
-		if err := d.copyYCbCr(dst, storedYCbCr(m, markers.sampling)); err != nil {
+		if err := d.copyYCbCr(dst, storedYCbCr(m, h.components)); err != nil {
 			return err
 		}
 	} else {
@@ -147,9 +200,9 @@ func product(a, b uint8) uint8 {
 // storedYCbCr takes the first three components back from the image that
 // image/jpeg makes of YCCK without a transform: inverted, and with each chroma
 // sample repeated where it is subsampled (by two each way, or not at all).
-func storedYCbCr(m *image.CMYK, sampling []uint8) *image.YCbCr {
+func storedYCbCr(m *image.CMYK, components []jpegComponent) *image.YCbCr {
 	ratio, step := image.YCbCrSubsampleRatio444, 1
-	if sampling[0] != sampling[1] {
+	if components[0].sampling != components[1].sampling {
 		ratio, step = image.YCbCrSubsampleRatio420, 2
 	}
 	out := image.NewYCbCr(image.Rect(0, 0, m.Rect.Dx(), m.Rect.Dy()), ratio)

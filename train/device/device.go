@@ -49,11 +49,19 @@ func Elements(shape []int) int {
 // Convolution is the geometry of a square convolution or pooling window.
 type Convolution struct {
 	Kernel, Stride, Padding int
+	Dilation                int // distance of the window's pixels; 0 is 1
+	Groups                  int // parts of the channels that see one another; 0 is 1
 }
+
+// Spacing is the distance of the window's pixels.
+func (c Convolution) Spacing() int { return max(c.Dilation, 1) }
+
+// Parts is the number of groups of channels.
+func (c Convolution) Parts() int { return max(c.Groups, 1) }
 
 // Output is the number of windows along a side of the given length.
 func (c Convolution) Output(side int) int {
-	return (side+2*c.Padding-c.Kernel)/c.Stride + 1
+	return (side+2*c.Padding-c.Spacing()*(c.Kernel-1)-1)/c.Stride + 1
 }
 
 // BatchNorm is batch normalisation over the rows of each of Groups equal parts
@@ -142,6 +150,11 @@ type Device interface {
 	// MaxPoolBackward computes dx; the first maximum of a window gets its gradient.
 	MaxPoolBackward(dx, dy, x, y Tensor, c Convolution)
 
+	// AveragePool takes the mean of each window; there is no padding.
+	AveragePool(y, x Tensor, c Convolution)
+	// AveragePoolBackward computes dx.
+	AveragePoolBackward(dx, dy Tensor, c Convolution)
+
 	// Normalize divides each row by its length (at least 1e-12), kept in norms.
 	Normalize(y, norms, x Tensor)
 	// NormalizeBackward computes dx, which may be dy itself.
@@ -159,6 +172,15 @@ type Device interface {
 	// PixContrastLoss is the same for Scale times eq. 2 of the paper with
 	// temperature tau, averaged over the cells of q that have a positive.
 	PixContrastLoss(losses, dq, q, k Tensor, m Matching, tau float64)
+
+	// SimilarityLoss is the instance loss of BYOL: each image's is -2 Scale times
+	// the product of its unit vector in q, N x C, with that of its key. Of m it
+	// uses Scale and KeyShift.
+	SimilarityLoss(losses, dq, q, k Tensor, m Matching)
+	// InfoNCELoss is the instance loss of contrastive learning: Scale times the
+	// cross entropy, at temperature tau, of finding an image's key among those
+	// of the same view, N/2 of them. Of m it uses Scale and KeyShift, N/2.
+	InfoNCELoss(losses, dq, q, k Tensor, m Matching, tau float64)
 
 	// LARS updates parameter p and its momentum buffer from gradient g.
 	LARS(p, buffer, g Tensor, l LARS)

@@ -12,25 +12,40 @@ import (
 const (
 	PixPro      = "pixpro"
 	PixContrast = "pixcontrast"
+	// Instance has no pixel loss: only that of whole images.
+	Instance = "instance"
+)
+
+// The losses of whole images.
+const (
+	NoInstance = "none"
+	BYOL       = "byol"   // Grill et al. 2020: a predictor, no negatives
+	SimCLR     = "simclr" // Chen et al. 2020, with the key encoder's projections
 )
 
 // Config describes a model. Zero fields are not defaults: see train.Default.
 type Config struct {
 	Encoder ResNet
-	Method  string // PixPro or PixContrast
+	Method  string // PixPro, PixContrast or Instance
 	Hidden  int    // channels inside the projection head
 	Dim     int    // channels of a projection
 	// Of PixPro's propagation module:
 	Propagation     device.Propagation
 	TransformLayers int // depth of the value transform: 0, 1 or 2
-	Seed            uint64
+	// Instance is the branch for whole images: NoInstance, BYOL or SimCLR.
+	Instance string
+	Seed     uint64
 }
 
 // Validate says which field cannot be used and what it may be.
 func (c *Config) Validate() error {
 	switch {
-	case c.Method != PixPro && c.Method != PixContrast:
-		return fmt.Errorf("method %q: use pixpro or pixcontrast", c.Method)
+	case c.Method != PixPro && c.Method != PixContrast && c.Method != Instance:
+		return fmt.Errorf("method %q: use pixpro, pixcontrast or instance", c.Method)
+	case c.Instance != NoInstance && c.Instance != BYOL && c.Instance != SimCLR:
+		return fmt.Errorf("instance branch %q: use none, byol or simclr", c.Instance)
+	case c.Method == Instance && c.Instance == NoInstance:
+		return errors.New("method instance needs an instance branch: use byol or simclr")
 	case c.Hidden < 1 || c.Dim < 1:
 		return fmt.Errorf("projection head of %d and %d channels: both must be positive", c.Hidden, c.Dim)
 	case c.Propagation.Gamma <= 0:
@@ -47,16 +62,32 @@ func (c *Config) Validate() error {
 // average.
 type Model struct {
 	Config
-	device      device.Device
-	encoder     *Encoder
-	projector   *Head
-	propagation *Propagation // PixPro only
-	keyEncoder  *Encoder
-	keyHead     *Head
+	device        device.Device
+	queries, keys branch
+	propagation   *Propagation // PixPro only
+	predictor     *Head        // BYOL only
+	parameters    []*nn.Parameter
+	trained       []*nn.Parameter
+	pairs         [][2]*nn.Parameter // key, query
+}
 
-	parameters []*nn.Parameter
-	trained    []*nn.Parameter
-	pairs      [][2]*nn.Parameter // key, query
+// branch is an encoder with its projection heads.
+type branch struct {
+	encoder  *Encoder
+	pixel    *Head // nil for the method Instance
+	instance *Head // nil without an instance branch
+}
+
+// newBranch builds a branch whose parts' names end in suffix.
+func newBranch(b nn.Builder, c *Config, suffix string) branch {
+	br := branch{encoder: NewEncoder(b.In("encoder"+suffix), c.Encoder)}
+	if c.Method != Instance {
+		br.pixel = NewHead(b.In("projector"+suffix), c.Encoder.Channels(), c.Hidden, c.Dim)
+	}
+	if c.Instance != NoInstance {
+		br.instance = NewHead(b.In("projector_instance"+suffix), c.Encoder.Channels(), c.Hidden, c.Dim)
+	}
+	return br
 }
 
 // New builds a model with random parameters; the key branch starts as a copy
@@ -67,11 +98,13 @@ func New(d device.Device, c Config) (*Model, error) {
 	}
 	m := &Model{Config: c, device: d}
 	b := nn.Builder{Device: d, Seed: c.Seed, Gradients: true, List: &m.parameters}
-	m.encoder = NewEncoder(b.In("encoder"), c.Encoder)
-	m.projector = NewHead(b.In("projector"), c.Encoder.Channels(), c.Hidden, c.Dim)
+	m.queries = newBranch(b, &c, "")
 	queries := m.parameters
 	if c.Method == PixPro {
 		m.propagation = NewPropagation(b, c.Dim, c.TransformLayers, c.Propagation)
+	}
+	if c.Instance == BYOL {
+		m.predictor = NewHead(b.In("predictor"), c.Dim, c.Hidden, c.Dim)
 	}
 	for _, p := range m.parameters {
 		if !p.Statistic {
@@ -80,9 +113,7 @@ func New(d device.Device, c Config) (*Model, error) {
 	}
 
 	var keys []*nn.Parameter
-	b = nn.Builder{Device: d, Seed: c.Seed, List: &keys}
-	m.keyEncoder = NewEncoder(b.In("encoder_k"), c.Encoder)
-	m.keyHead = NewHead(b.In("projector_k"), c.Encoder.Channels(), c.Hidden, c.Dim)
+	m.keys = newBranch(nn.Builder{Device: d, Seed: c.Seed, List: &keys}, &c, "_k")
 	for i, key := range keys {
 		if err := key.Load(d, queries[i].Read(d)); err != nil {
 			return nil, fmt.Errorf("copy %s: %w", queries[i].Name, err)
@@ -101,19 +132,41 @@ func (m *Model) Parameters() []*nn.Parameter { return m.parameters }
 // Trained lists the parameters that get gradients.
 func (m *Model) Trained() []*nn.Parameter { return m.trained }
 
-// Queries computes the projections, propagated for PixPro, of normalised
-// images: N x h x w x Dim.
-func (m *Model) Queries(t *nn.Tape, x *nn.Var) *nn.Var {
-	y := m.projector.Forward(t, m.encoder.Forward(t, x))
-	if m.propagation != nil {
-		y = m.propagation.Forward(t, y)
-	}
-	return y
+// Projections are what a branch makes of 2N images. Parts that the method does
+// not have are nil.
+type Projections struct {
+	Pixels   *nn.Var // 2N x h x w x Dim; propagated in PixPro's query branch
+	Instance *nn.Var // 2N x 1 x 1 x Dim; predicted in BYOL's query branch
 }
 
-// Keys computes the key branch's projections: N x h x w x Dim.
-func (m *Model) Keys(t *nn.Tape, x *nn.Var) *nn.Var {
-	return m.keyHead.Forward(t, m.keyEncoder.Forward(t, x))
+// Queries runs the query branch on normalised images.
+func (m *Model) Queries(t *nn.Tape, x *nn.Var) Projections {
+	return m.queries.project(t, x, m.propagation, m.predictor)
+}
+
+// Keys runs the key branch on normalised images.
+func (m *Model) Keys(t *nn.Tape, x *nn.Var) Projections {
+	return m.keys.project(t, x, nil, nil)
+}
+
+func (b *branch) project(t *nn.Tape, x *nn.Var, propagation *Propagation, predictor *Head) (p Projections) {
+	features := b.encoder.Forward(t, x)
+	if b.pixel != nil {
+		p.Pixels = b.pixel.Forward(t, features.Retain())
+		if propagation != nil {
+			p.Pixels = propagation.Forward(t, p.Pixels)
+		}
+	}
+	if b.instance != nil {
+		p.Instance = b.instance.Forward(t, features.Retain())
+		if predictor != nil {
+			p.Instance = predictor.Forward(t, p.Instance)
+		}
+		side := p.Instance.Value.Shape[1]
+		p.Instance = nn.AveragePool(t, p.Instance, device.Convolution{Kernel: side, Stride: 1})
+	}
+	features.Release()
+	return p
 }
 
 // UpdateKeys moves the key branch's parameters to momentum * key + (1 -

@@ -69,7 +69,7 @@ func small(t *testing.T, method string) *Model {
 	t.Helper()
 	m, err := New(cpu.New(2), Config{
 		Encoder: ResNet{Depths: [4]int{1, 1, 1, 1}, Base: 4, Stem: StemImageNet}, Method: method, Hidden: 8, Dim: 4,
-		Propagation: device.Propagation{Gamma: 2}, TransformLayers: 2, Seed: 5,
+		Propagation: device.Propagation{Gamma: 2}, TransformLayers: 2, Instance: BYOL, Seed: 5,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -128,7 +128,7 @@ func TestLoadNamesWhatDoesNotFit(t *testing.T) {
 }
 
 func TestConfigValidate(t *testing.T) {
-	good := Config{Method: PixPro, Hidden: 1, Dim: 1, Propagation: device.Propagation{Gamma: 2}}
+	good := Config{Method: PixPro, Hidden: 1, Dim: 1, Propagation: device.Propagation{Gamma: 2}, Instance: NoInstance}
 	if err := good.Validate(); err != nil {
 		t.Fatal(err)
 	}
@@ -138,6 +138,8 @@ func TestConfigValidate(t *testing.T) {
 		"gamma":  func(c *Config) { c.Propagation.Gamma = 0 },
 		"clamp":  func(c *Config) { c.Propagation.Clamp = 1 },
 		"layers": func(c *Config) { c.TransformLayers = 3 },
+		"branch": func(c *Config) { c.Instance = "moco" },
+		"loss":   func(c *Config) { c.Method = Instance },
 	} {
 		c := good
 		spoil(&c)

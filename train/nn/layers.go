@@ -14,7 +14,7 @@ type Conv struct {
 func (b Builder) Conv(name string, in, out int, c device.Convolution) *Conv {
 	b = b.In(name)
 	fanOut := out * c.Kernel * c.Kernel
-	weight := b.parameter("weight", []int{out, in, c.Kernel, c.Kernel}, false, normal(b.random("weight"), fanOut))
+	weight := b.parameter("weight", []int{out, in / c.Parts(), c.Kernel, c.Kernel}, false, normal(b.random("weight"), fanOut))
 	return &Conv{Convolution: c, Weight: weight, out: out}
 }
 
@@ -157,6 +157,23 @@ func MaxPool(t *Tape, x *Var, c device.Convolution) *Var {
 		x.Release()
 		y.Release()
 	})
+	return y
+}
+
+// AveragePool takes the mean of each window of x.
+func AveragePool(t *Tape, x *Var, c device.Convolution) *Var {
+	d, s := t.Device, x.Value.Shape
+	y := t.output(d.Alloc(s[0], c.Output(s[1]), c.Output(s[2]), s[3]), x)
+	d.AveragePool(y.Value, x.Value, c)
+	x.Release()
+	if t.Mode == Train {
+		t.record(y, func(dy device.Tensor) {
+			dx := d.Alloc(s...)
+			d.AveragePoolBackward(dx, dy, c)
+			x.AddGrad(dx)
+			d.Free(dy)
+		})
+	}
 	return y
 }
 

@@ -17,46 +17,73 @@ import (
 
 // Config chooses the loss.
 type Config struct {
-	Method        string  // model.PixPro or model.PixContrast
+	Method        string  // model.PixPro, model.PixContrast or model.Instance
 	PositiveRatio float64 // threshold of a positive pair, 0.7 in the paper
 	Temperature   float64 // of PixContrast, 0.3 in the paper
+
+	Instance            string  // model.NoInstance, model.BYOL or model.SimCLR
+	InstanceWeight      float64 // of the loss of whole images beside a pixel loss
+	InstanceTemperature float64 // of model.SimCLR
 }
 
 // Validate says which field cannot be used and what it may be.
 func (c *Config) Validate() error {
 	switch {
-	case c.PositiveRatio <= 0:
+	case !(c.PositiveRatio > 0):
 		return fmt.Errorf("positive ratio %g: must be above 0", c.PositiveRatio)
-	case c.Method == model.PixContrast && c.Temperature <= 0:
+	case c.Method == model.PixContrast && !(c.Temperature > 0):
 		return fmt.Errorf("temperature %g: must be above 0", c.Temperature)
+	case c.Instance != model.NoInstance && !(c.InstanceWeight > 0):
+		return fmt.Errorf("weight of the instance loss %g: must be above 0", c.InstanceWeight)
+	case c.Instance == model.SimCLR && !(c.InstanceTemperature > 0):
+		return fmt.Errorf("temperature of the instance loss %g: must be above 0", c.InstanceTemperature)
 	}
 	return nil
 }
 
 // Loss is the mean over the pairs of the loss in both directions: the sum of
-// both for PixPro, in [-4, 4], and their mean for PixContrast. It puts its
-// gradient on the queries; tape.Backward then computes that of the parameters.
+// both for PixPro, in [-4, 4], and their mean for PixContrast; that of whole
+// images is added with its weight: the sum of both directions for BYOL, their
+// mean for SimCLR. It puts its gradient on the queries; tape.Backward then
+// computes that of the parameters.
 //
-// queries and keys are projections of 2N images, 2N x h x w x C, of any
-// length; coords, 2N x 4, are the views' coordinates. All but coords are
-// consumed.
-func (c *Config) Loss(tape *nn.Tape, queries, keys *nn.Var, coords device.Tensor) float64 {
+// queries and keys are the projections of 2N images, of any length; coords,
+// 2N x 4, are the views' coordinates. All but coords are consumed.
+func (c *Config) Loss(tape *nn.Tape, queries, keys model.Projections, coords device.Tensor) float64 {
+	var sum float64
+	if queries.Pixels != nil {
+		sum += c.loss(tape, queries.Pixels, keys.Pixels, func(losses, dq, q, k device.Tensor, m device.Matching) {
+			m.CoordQ, m.CoordK, m.Threshold = coords, coords, c.PositiveRatio
+			if c.Method == model.PixContrast {
+				m.Scale /= 2
+				tape.Device.PixContrastLoss(losses, dq, q, k, m, c.Temperature)
+			} else {
+				tape.Device.PixProLoss(losses, dq, q, k, m)
+			}
+		})
+	}
+	if queries.Instance != nil {
+		sum += c.loss(tape, queries.Instance, keys.Instance, func(losses, dq, q, k device.Tensor, m device.Matching) {
+			m.Scale *= c.InstanceWeight
+			if c.Instance == model.SimCLR {
+				m.Scale /= 2
+				tape.Device.InfoNCELoss(losses, dq, q, k, m, c.InstanceTemperature)
+			} else {
+				tape.Device.SimilarityLoss(losses, dq, q, k, m)
+			}
+		})
+	}
+	return sum
+}
+
+// loss normalises projections, lets compute write each image's loss and the
+// queries' gradient, and returns the sum of the losses.
+func (c *Config) loss(tape *nn.Tape, queries, keys *nn.Var, compute func(losses, dq, q, k device.Tensor, m device.Matching)) float64 {
 	d := tape.Device
-	q := nn.Normalize(tape, queries)
-	keyTape := nn.NewTape(d, nn.Keys, tape.Groups)
-	k := nn.Normalize(keyTape, keys)
+	q, k := nn.Normalize(tape, queries), nn.Normalize(nn.NewTape(d, nn.Keys, tape.Groups), keys)
 	images := q.Value.Shape[0]
-	match := device.Matching{
-		CoordQ: coords, CoordK: coords, Threshold: c.PositiveRatio,
-		KeyShift: images / 2, Scale: 2 / float64(images),
-	}
 	losses, dq := d.Alloc(images), d.Alloc(q.Value.Shape...)
-	if c.Method == model.PixContrast {
-		match.Scale /= 2
-		d.PixContrastLoss(losses, dq, q.Value, k.Value, match, c.Temperature)
-	} else {
-		d.PixProLoss(losses, dq, q.Value, k.Value, match)
-	}
+	compute(losses, dq, q.Value, k.Value, device.Matching{KeyShift: images / 2, Scale: 2 / float64(images)})
 	q.AddGrad(dq)
 	q.Release()
 	k.Release()

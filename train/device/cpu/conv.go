@@ -30,26 +30,45 @@ func newWindow(x, y device.Tensor, c device.Convolution) window {
 func (g *window) size() int { return g.Kernel * g.Kernel * g.channels }
 
 // direct says that receptive fields lie in the input as they are.
-func (g *window) direct() bool { return g.Kernel == 1 && g.Stride == 1 && g.Padding == 0 }
+func (g *window) direct() bool {
+	return g.Kernel == 1 && g.Stride == 1 && g.Padding == 0 && g.Parts() == 1
+}
 
 // tileRows is how many receptive fields make a tile.
 func (g *window) tileRows() int {
 	return min(max(tileFloats/g.size(), 32), 1024)
 }
 
-// row calls span for each kernel row of output pixel p's receptive field, as
-// far as it lies in the input: length floats from input place in correspond to
-// those from place field on of the receptive field. p counts over all images.
-func (g *window) row(p int, span func(in, field, length int)) {
+// row calls span for the parts of output pixel p's receptive field that lie in
+// the input: length floats from input place in correspond to those from place
+// at on of the field. The field is Groups x K x K x C/Groups. p counts over
+// all images.
+func (g *window) row(p int, span func(in, at, length int)) {
 	image, p := p/(g.oh*g.ow), p%(g.oh*g.ow)
 	top, left := p/g.ow*g.Stride-g.Padding, p%g.ow*g.Stride-g.Padding
-	first, last := max(0, -left), min(g.Kernel, g.w-left)
-	if first >= last {
-		return
-	}
-	for kh := max(0, -top); kh < min(g.Kernel, g.h-top); kh++ {
-		in := ((image*g.h+top+kh)*g.w + left + first) * g.channels
-		span(in, (kh*g.Kernel+first)*g.channels, (last-first)*g.channels)
+	for kh := range g.Kernel {
+		y := top + kh*g.Spacing()
+		if y < 0 || y >= g.h {
+			continue
+		}
+		line := (image*g.h + y) * g.w
+		if g.Spacing() == 1 && g.Parts() == 1 { // pixels of a line lie side by side
+			first, last := max(0, -left), min(g.Kernel, g.w-left)
+			if first < last {
+				span((line+left+first)*g.channels, (kh*g.Kernel+first)*g.channels, (last-first)*g.channels)
+			}
+			continue
+		}
+		channels := g.channels / g.Parts()
+		for kw := range g.Kernel {
+			x := left + kw*g.Spacing()
+			if x < 0 || x >= g.w {
+				continue
+			}
+			for part := range g.Parts() {
+				span((line+x)*g.channels+part*channels, ((part*g.Kernel+kh)*g.Kernel+kw)*channels, channels)
+			}
+		}
 	}
 }
 
@@ -80,7 +99,16 @@ func (g *window) scatter(dx, tile []float32, from, to int) {
 }
 
 func (g *window) checkWeights(w device.Tensor) {
-	mustBe(w.Len() == g.outs*g.size() && w.Shape[0] == g.outs, "weights %v for %d of %d channels, %d x %d", w.Shape, g.outs, g.channels, g.Kernel, g.Kernel)
+	mustBe(g.outs%g.Parts() == 0 && g.channels%g.Parts() == 0 && w.Len() == g.outs*g.size()/g.Parts() && w.Shape[0] == g.outs,
+		"weights %v for %d of %d channels in %d groups, %d x %d", w.Shape, g.outs, g.channels, g.Parts(), g.Kernel, g.Kernel)
+}
+
+// part is where a group of channels lies: its outputs from column out on of a
+// row of y, its fields from column field on of a tile's row, its weights from
+// place weight on.
+func (g *window) part(i int) (out, field, weight int) {
+	outs, fields := g.outs/g.Parts(), g.size()/g.Parts()
+	return i * outs, i * fields, i * outs * fields
 }
 
 // Convolve implements device.Device: y = windows(x) w'.
@@ -89,6 +117,7 @@ func (d *Device) Convolve(y, x, w, bias device.Tensor, c device.Convolution) {
 	g.checkWeights(w)
 	xs, ys, ws, bs := floats(x), floats(y), floats(w), floats(bias)
 	rows, size := y.Rows(), g.size()
+	outs, depth := g.outs/g.Parts(), size/g.Parts()
 	tile := d.balance(g.tileRows(), rows)
 	parallel.ForWorker((rows+tile-1)/tile, d.threads, func(thread, i int) {
 		from, to := i*tile, min(rows, (i+1)*tile)
@@ -103,7 +132,10 @@ func (d *Device) Convolve(y, x, w, bias device.Tensor, c device.Convolution) {
 			fields = d.threadScratch(thread, (to-from)*size)
 			g.gather(fields, xs, from, to)
 		}
-		gemm.Mul(false, true, to-from, g.outs, size, fields, size, ws, size, bs != nil, out, g.outs)
+		for part := range g.Parts() {
+			o, f, w := g.part(part)
+			gemm.Mul(false, true, to-from, outs, depth, fields[f:], size, ws[w:], depth, bs != nil, out[o:], g.outs)
+		}
 	})
 }
 
@@ -121,6 +153,7 @@ func (d *Device) ConvolveBackwardData(dx, dy, w device.Tensor, c device.Convolut
 	g.checkWeights(w)
 	dxs, dys, ws := floats(dx), floats(dy), floats(w)
 	size := g.size()
+	outs, depth := g.outs/g.Parts(), size/g.Parts()
 	if g.direct() {
 		rows := dy.Rows()
 		tile := d.balance(g.tileRows(), rows)
@@ -139,7 +172,10 @@ func (d *Device) ConvolveBackwardData(dx, dy, w device.Tensor, c device.Convolut
 		for from := image * perImage; from < (image+1)*perImage; from += tile {
 			to := min((image+1)*perImage, from+tile)
 			fields := d.threadScratch(thread, tile*size)[:(to-from)*size]
-			gemm.Mul(false, false, to-from, size, g.outs, dys[from*g.outs:to*g.outs], g.outs, ws, size, false, fields, size)
+			for part := range g.Parts() {
+				o, f, w := g.part(part)
+				gemm.Mul(false, false, to-from, depth, outs, dys[from*g.outs+o:to*g.outs], g.outs, ws[w:], depth, false, fields[f:], size)
+			}
 			g.scatter(dxs, fields, from, to)
 		}
 	})
@@ -152,6 +188,7 @@ func (d *Device) ConvolveBackwardWeights(dw, dbias, dy, x device.Tensor, c devic
 	g.checkWeights(dw)
 	xs, dys, dws := floats(x), floats(dy), floats(dw)
 	rows, size := dy.Rows(), g.size()
+	outs, depth := g.outs/g.Parts(), size/g.Parts()
 	tile := min(g.tileRows(), rows)
 	parts := max(1, min(d.threads, rows/32))
 	partial := make([]device.Tensor, parts)
@@ -173,7 +210,10 @@ func (d *Device) ConvolveBackwardWeights(dw, dbias, dy, x device.Tensor, c devic
 				fields = d.threadScratch(thread, tile*size)[:(to-from)*size]
 				g.gather(fields, xs, from, to)
 			}
-			gemm.Mul(true, false, g.outs, size, to-from, dys[from*g.outs:to*g.outs], g.outs, fields, size, add, sum, size)
+			for part := range g.Parts() {
+				o, f, w := g.part(part)
+				gemm.Mul(true, false, outs, depth, to-from, dys[from*g.outs+o:to*g.outs], g.outs, fields[f:], size, add, sum[w:], depth)
+			}
 			add = true
 		}
 	})

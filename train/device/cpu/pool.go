@@ -55,3 +55,45 @@ func (d *Device) MaxPoolBackward(dx, dy, x, y device.Tensor, c device.Convolutio
 		}
 	})
 }
+
+// AveragePool implements device.Device.
+func (d *Device) AveragePool(y, x device.Tensor, c device.Convolution) {
+	g := newWindow(x, y, c)
+	xs, ys := floats(x), floats(y)
+	ch, share := g.channels, 1/float32(c.Kernel*c.Kernel)
+	d.spans(y.Rows(), func(from, to int) {
+		for p := from; p < to; p++ {
+			out := ys[p*ch:][:ch]
+			clear(out)
+			g.row(p, func(in, _, length int) {
+				for ; length > 0; in, length = in+ch, length-ch {
+					addTo(out, xs[in:][:ch])
+				}
+			})
+			for i := range out {
+				out[i] *= share
+			}
+		}
+	})
+}
+
+// AveragePoolBackward implements device.Device.
+func (d *Device) AveragePoolBackward(dx, dy device.Tensor, c device.Convolution) {
+	g := newWindow(dx, dy, c)
+	dxs, dys := floats(dx), floats(dy)
+	ch, perImage, share := g.channels, g.oh*g.ow, 1/float32(c.Kernel*c.Kernel)
+	parallel.ForWorker(g.images, d.threads, func(thread, image int) {
+		clear(dxs[image*g.h*g.w*ch:][:g.h*g.w*ch])
+		grad := d.threadScratch(thread, ch)
+		for p := image * perImage; p < (image+1)*perImage; p++ {
+			for i, v := range dys[p*ch:][:ch] {
+				grad[i] = v * share
+			}
+			g.row(p, func(in, _, length int) {
+				for ; length > 0; in, length = in+ch, length-ch {
+					addTo(dxs[in:][:ch], grad)
+				}
+			})
+		}
+	})
+}

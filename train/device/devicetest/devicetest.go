@@ -31,9 +31,11 @@ func Run(t *testing.T, open func() device.Device) {
 		{"batch norm", testBatchNorm},
 		{"large batch norm", testLargeBatchNorm},
 		{"max pool", testMaxPool},
+		{"average pool", testAveragePool},
 		{"normalize", testNormalize},
 		{"propagation", testPropagation},
 		{"pixel losses", testPixelLosses},
+		{"instance losses", testInstanceLosses},
 		{"updates", testUpdates},
 		{"memory", testMemory},
 		{"empty batch", testEmptyBatch},
@@ -174,9 +176,12 @@ func testConvolution(h *harness) {
 		{2, 3, 5, 8, 3, device.Convolution{Kernel: 1, Stride: 1}, true},
 		{2, 5, 7, 3, 4, device.Convolution{Kernel: 1, Stride: 2}, false},
 		{1, 1, 1, 5, 2, device.Convolution{Kernel: 3, Stride: 1, Padding: 1}, false},
+		{2, 6, 5, 4, 6, device.Convolution{Kernel: 3, Stride: 1, Padding: 2, Dilation: 2}, false},
+		{2, 5, 6, 6, 9, device.Convolution{Kernel: 3, Stride: 2, Padding: 1, Groups: 3}, true},
+		{1, 4, 3, 8, 4, device.Convolution{Kernel: 1, Stride: 1, Groups: 2}, false},
 		{1, 20, 20, 2, 3, device.Convolution{Kernel: 3, Stride: 1, Padding: 1}, true},
 	} {
-		x, w := h.random(c.n, c.rows, c.cols, c.in), h.random(c.out, c.Kernel, c.Kernel, c.in)
+		x, w := h.random(c.n, c.rows, c.cols, c.in), h.random(c.out, c.Kernel, c.Kernel, c.in/c.Parts())
 		var bias array
 		var dbias device.Tensor
 		if c.bias {
@@ -343,6 +348,40 @@ func testMaxPool(h *harness) {
 	h.d.MaxPool(y, x, c)
 	h.d.MaxPoolBackward(dx, h.put(array{[]int{1, 1, 1, 1}, []float64{3}}), x, y, c)
 	h.equal("dx of equal values", dx, array{[]int{1, 2, 2, 1}, []float64{3, 0, 0, 0}})
+}
+
+func testAveragePool(h *harness) {
+	for _, c := range []device.Convolution{{Kernel: 2, Stride: 2}, {Kernel: 3, Stride: 1}, {Kernel: 1, Stride: 1}, {Kernel: 5, Stride: 5}} {
+		x := h.random(2, 5, 5, 3)
+		y := averagePool(x, c)
+		dy := h.random(y.shape...)
+		ty, dx := h.garbage(y.shape...), h.garbage(x.shape...)
+		h.d.AveragePool(ty, h.put(x), c)
+		h.equal(fmt.Sprintf("%+v: y", c), ty, y)
+		h.d.AveragePoolBackward(dx, h.put(dy), c)
+		h.equal(fmt.Sprintf("%+v: dx", c), dx, gradient(x, dy, func() array { return averagePool(x, c) }))
+	}
+}
+
+func testInstanceLosses(h *harness) {
+	const n = 6
+	for _, tau := range []float64{0, 0.2} {
+		q, k := normalize(h.random(n, 1, 1, 5)), normalize(h.random(n, 1, 1, 5))
+		m := device.Matching{KeyShift: n / 2, Scale: 0.7}
+		losses, dq := h.garbage(n), h.garbage(q.shape...)
+		if tau == 0 {
+			h.d.SimilarityLoss(losses, dq, h.put(q), h.put(k), m)
+		} else {
+			h.d.InfoNCELoss(losses, dq, h.put(q), h.put(k), m, tau)
+		}
+		forward := func() array { return instanceLoss(q, k, m, tau) }
+		ones := newArray(n)
+		for i := range ones.data {
+			ones.data[i] = 1
+		}
+		h.equal(fmt.Sprintf("tau %g: losses", tau), losses, forward())
+		h.equal(fmt.Sprintf("tau %g: dq", tau), dq, gradient(q, ones, forward))
+	}
 }
 
 func testNormalize(h *harness) {

@@ -34,9 +34,10 @@ func convolve(x, w, bias array, c device.Convolution) array {
 					if bias.data != nil {
 						sum = bias.data[co]
 					}
+					first := co / (w.shape[0] / c.Parts()) * w.shape[3] // channel of the group
 					each(c, x, oh, ow, func(kh, kw, h, wd int) {
-						for ci := range x.shape[3] {
-							sum += x.data[x.at(n, h, wd, ci)] * w.data[w.at(co, kh, kw, ci)]
+						for ci := range w.shape[3] {
+							sum += x.data[x.at(n, h, wd, first+ci)] * w.data[w.at(co, kh, kw, ci)]
 						}
 					})
 					y.data[y.at(n, oh, ow, co)] = sum
@@ -101,6 +102,42 @@ func maxPool(x array, c device.Convolution) array {
 		}
 	}
 	return y
+}
+
+func averagePool(x array, c device.Convolution) array {
+	y := newArray(x.shape[0], c.Output(x.shape[1]), c.Output(x.shape[2]), x.shape[3])
+	for n := range y.shape[0] {
+		for oh := range y.shape[1] {
+			for ow := range y.shape[2] {
+				each(c, x, oh, ow, func(_, _, h, w int) {
+					for ch := range x.shape[3] {
+						y.data[y.at(n, oh, ow, ch)] += x.data[x.at(n, h, w, ch)] / float64(c.Kernel*c.Kernel)
+					}
+				})
+			}
+		}
+	}
+	return y
+}
+
+// instanceLoss is each image's loss; tau 0 means that of BYOL.
+func instanceLoss(q, k array, m device.Matching, tau float64) array {
+	images := q.shape[0]
+	losses := newArray(images)
+	for i := range images {
+		own := cosine(q, k, i, 0, (i+m.KeyShift)%images, 0)
+		if tau == 0 {
+			losses.data[i] = -2 * m.Scale * own
+			continue
+		}
+		var sum float64
+		first := (i/m.KeyShift*m.KeyShift + m.KeyShift) % images // of the other view
+		for j := first; j < first+m.KeyShift; j++ {
+			sum += math.Exp(cosine(q, k, i, 0, j, 0) / tau)
+		}
+		losses.data[i] = m.Scale * (math.Log(sum) - own/tau)
+	}
+	return losses
 }
 
 func normalize(x array) array {
@@ -200,7 +237,7 @@ func crop(coords array, n int) (c [4]float32) {
 func each(c device.Convolution, x array, oh, ow int, visit func(kh, kw, h, w int)) {
 	for kh := range c.Kernel {
 		for kw := range c.Kernel {
-			h, w := oh*c.Stride-c.Padding+kh, ow*c.Stride-c.Padding+kw
+			h, w := oh*c.Stride-c.Padding+kh*c.Spacing(), ow*c.Stride-c.Padding+kw*c.Spacing()
 			if h >= 0 && h < x.shape[1] && w >= 0 && w < x.shape[2] {
 				visit(kh, kw, h, w)
 			}
