@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/seed-436d2970/pixpro/train/device"
 	"github.com/seed-436d2970/pixpro/train/model"
 	"github.com/seed-436d2970/pixpro/train/objective"
+	"github.com/seed-436d2970/pixpro/train/optim"
 	"go.yaml.in/yaml/v3"
 )
 
@@ -42,6 +44,12 @@ type Config struct {
 	BaseLR       float64 `yaml:"base-lr"` // for 256 pairs a step; the rate is this * batch / 256
 	WeightDecay  float64 `yaml:"weight-decay"`
 	WarmupEpochs int     `yaml:"warmup-epoch"`
+	Optimizer    string  `yaml:"optimizer"` // lars, sgd
+	Momentum     float64 `yaml:"momentum"`
+	// LRScheduler is cosine, or step: at LRDecayEpochs times LRDecayRate.
+	LRScheduler   string  `yaml:"lr-scheduler"`
+	LRDecayEpochs []int   `yaml:"lr-decay-epochs,flow"`
+	LRDecayRate   float64 `yaml:"lr-decay-rate"`
 
 	HeadHidden           int     `yaml:"head-hidden"` // channels inside a projection head
 	HeadDim              int     `yaml:"head-dim"`    // channels of a projection
@@ -65,7 +73,8 @@ func Default() Config {
 	return Config{
 		Arch: "resnet50", Stem: model.StemImageNet, Width: 1, Method: model.PixPro,
 		Size: 224, BatchSize: 64, Epochs: 100, Recipe: "byol", Crop: 0.08,
-		BaseLR: 1, WeightDecay: 1e-5, WarmupEpochs: 5,
+		BaseLR: 1, WeightDecay: 1e-5, WarmupEpochs: 5, Optimizer: optim.LARS, Momentum: 0.9,
+		LRScheduler: cosineSchedule, LRDecayEpochs: []int{120, 160, 200}, LRDecayRate: 0.1,
 		HeadHidden: 4096, HeadDim: 256,
 		PixProGamma: 2, PixProMomentum: 0.99, PixProPositiveRatio: 0.7, PixProTransformLayer: 1,
 		PixContrastTau: 0.3, Instance: model.NoInstance, InstanceWeight: 1, InstanceTau: 0.2,
@@ -79,7 +88,7 @@ func (c *Config) Validate() error {
 	if err != nil {
 		return fmt.Errorf("train: %w", err)
 	}
-	modelConfig, objectiveConfig := c.model(encoder), c.objective()
+	modelConfig, objectiveConfig, optimizerConfig := c.model(encoder), c.objective(), c.optimizer()
 	switch {
 	case c.Output == "":
 		err = errors.New("no output folder: give output")
@@ -95,8 +104,12 @@ func (c *Config) Validate() error {
 		err = fmt.Errorf("crop %g: must be above 0 and at most 1", c.Crop)
 	case !(c.BaseLR >= 0):
 		err = fmt.Errorf("base-lr %g: must not be negative", c.BaseLR)
-	case !(c.WeightDecay >= 0):
-		err = fmt.Errorf("weight-decay %g: must not be negative", c.WeightDecay)
+	case c.LRScheduler != cosineSchedule && c.LRScheduler != stepSchedule:
+		err = fmt.Errorf("lr-scheduler %q: use cosine or step", c.LRScheduler)
+	case c.LRScheduler == stepSchedule && (len(c.LRDecayEpochs) == 0 || !slices.IsSorted(c.LRDecayEpochs)):
+		err = fmt.Errorf("lr-decay-epochs %v: name at least one epoch, in order", c.LRDecayEpochs)
+	case !(c.LRDecayRate > 0 && c.LRDecayRate <= 1):
+		err = fmt.Errorf("lr-decay-rate %g: must be above 0 and at most 1", c.LRDecayRate)
 	case c.WarmupEpochs < 0:
 		err = fmt.Errorf("warmup-epoch %d: must not be negative", c.WarmupEpochs)
 	case !(c.PixProMomentum >= 0 && c.PixProMomentum <= 1):
@@ -104,7 +117,7 @@ func (c *Config) Validate() error {
 	case c.Keep < 0:
 		err = fmt.Errorf("keep %d: must not be negative", c.Keep)
 	default:
-		err = errors.Join(modelConfig.Validate(), objectiveConfig.Validate())
+		err = errors.Join(modelConfig.Validate(), objectiveConfig.Validate(), optimizerConfig.Validate())
 	}
 	if err != nil {
 		return fmt.Errorf("train: %w", err)
@@ -125,6 +138,27 @@ func (c *Config) objective() objective.Config {
 		Method: c.Method, PositiveRatio: c.PixProPositiveRatio, Temperature: c.PixContrastTau,
 		Instance: c.Instance, InstanceWeight: c.InstanceWeight, InstanceTemperature: c.InstanceTau,
 	}
+}
+
+// The values of LRScheduler.
+const (
+	cosineSchedule = "cosine"
+	stepSchedule   = "step"
+)
+
+func (c *Config) optimizer() optim.Config {
+	return optim.Config{Kind: c.Optimizer, Momentum: c.Momentum, WeightDecay: c.WeightDecay}
+}
+
+func (c *Config) schedule(stepsPerEpoch int64) optim.Schedule {
+	s := optim.Schedule{
+		Base:          c.BaseLR * float64(c.BatchSize) / 256,
+		StepsPerEpoch: stepsPerEpoch, Epochs: c.Epochs, WarmupEpochs: c.WarmupEpochs,
+	}
+	if c.LRScheduler == stepSchedule {
+		s.DecayEpochs, s.DecayRate = c.LRDecayEpochs, c.LRDecayRate
+	}
+	return s
 }
 
 // differences lists the fields in which a run that goes on from a checkpoint

@@ -26,7 +26,7 @@ type engine struct {
 	device    device.Device
 	model     *model.Model
 	objective objective.Config
-	optimizer *optim.LARS
+	optimizer *optim.Optimizer
 }
 
 // gradients computes the loss of a batch and the gradients of all parameters.

@@ -22,7 +22,7 @@ func newEngine(tb testing.TB, d device.Device, encoder model.ResNet, hidden int)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return &engine{d, m, objective.Config{Method: model.PixPro, PositiveRatio: 0.7, Instance: model.NoInstance}, optim.NewLARS(d, m.Trained(), 1e-5)}
+	return &engine{d, m, objective.Config{Method: model.PixPro, PositiveRatio: 0.7, Instance: model.NoInstance}, optim.New(d, m.Trained(), optim.Config{Kind: optim.LARS, Momentum: 0.9, WeightDecay: 1e-5})}
 }
 
 // someViews are views without meaning whose crops overlap.

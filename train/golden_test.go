@@ -28,7 +28,9 @@ type goldenRun struct {
 	KeyMomentum float64 `json:"key_momentum"`
 	TotalSteps  int64   `json:"total_steps"`
 	Optimizer   struct {
+		Name        string  `json:"name"`
 		WeightDecay float64 `json:"weight_decay"`
+		Momentum    float64 `json:"momentum"`
 	} `json:"optimizer"`
 	Tolerance struct {
 		Loss     []float64 `json:"loss"`
@@ -77,7 +79,7 @@ func replay(t *testing.T, name string) {
 		objective: objective.Config{
 			Method: r.Method, PositiveRatio: r.Threshold, Temperature: r.Tau, Instance: instance, InstanceWeight: r.Instance,
 		},
-		optimizer: optim.NewLARS(d, m.Trained(), r.Optimizer.WeightDecay),
+		optimizer: optim.New(d, m.Trained(), optim.Config{Kind: r.Optimizer.Name, Momentum: r.Optimizer.Momentum, WeightDecay: r.Optimizer.WeightDecay}),
 	}
 	// The reference's schedule: 2 steps an epoch, 10 epochs, 1 of warm-up.
 	schedule := optim.Schedule{Base: 1, StepsPerEpoch: 2, Epochs: 10, WarmupEpochs: 1}

@@ -71,7 +71,7 @@ func New(d device.Device, cfg Config, warn func(error)) (*Trainer, error) {
 	}
 	t := &Trainer{
 		cfg:     cfg,
-		engine:  engine{device: d, model: m, objective: cfg.objective(), optimizer: optim.NewLARS(d, m.Trained(), cfg.WeightDecay)},
+		engine:  engine{device: d, model: m, objective: cfg.objective(), optimizer: optim.New(d, m.Trained(), cfg.optimizer())},
 		savedAt: time.Now(),
 	}
 	if checkpoint != nil {
@@ -164,10 +164,7 @@ func (t *Trainer) Run(ctx context.Context, src Source) error {
 	}
 	defer metrics.close()
 
-	schedule := optim.Schedule{
-		Base:          t.cfg.BaseLR * float64(t.cfg.BatchSize) / 256,
-		StepsPerEpoch: src.BatchesPerEpoch(), Epochs: t.cfg.Epochs, WarmupEpochs: t.cfg.WarmupEpochs,
-	}
+	schedule := t.cfg.schedule(src.BatchesPerEpoch())
 	total := int64(t.cfg.Epochs) * schedule.StepsPerEpoch
 	for ctx.Err() == nil {
 		start, epoch := time.Now(), t.position.Epoch

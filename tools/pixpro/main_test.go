@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/apache/arrow/go/v15/arrow/ipc"
+	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
 
 	"github.com/seed-436d2970/pixpro/internal/safetensors"
@@ -209,13 +210,13 @@ func TestFailureEndsWithOne(t *testing.T) {
 
 func TestFlagsComeBeforeConfiguration(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "run.yaml")
-	if err := os.WriteFile(file, []byte("arch: resnet34\nbatch: 7\nsave-every: 5steps\n"), 0o666); err != nil {
+	if err := os.WriteFile(file, []byte("arch: resnet34\nbatch: 7\nlr-decay-epochs: [1, 2, 3]\nsave-every: 5steps\n"), 0o666); err != nil {
 		t.Fatal(err)
 	}
 	cfg := train.Default()
 	cmd := &cobra.Command{}
 	addTrainFlags(cmd.Flags(), &cfg)
-	if err := cmd.ParseFlags([]string{"--batch", "9", "--seed", "4"}); err != nil {
+	if err := cmd.ParseFlags([]string{"--batch", "9", "--seed", "4", "--lr-decay-epochs", "5,6"}); err != nil {
 		t.Fatal(err)
 	}
 	if err := readConfig(cmd.Flags(), &cfg, file); err != nil {
@@ -223,8 +224,9 @@ func TestFlagsComeBeforeConfiguration(t *testing.T) {
 	}
 	want := train.Default()
 	want.Arch, want.BatchSize, want.Seed, want.SaveEvery = "resnet34", 9, 4, train.Interval{Steps: 5}
-	if cfg != want {
-		t.Errorf("the configuration is %+v, want %+v", cfg, want)
+	want.LRDecayEpochs = []int{5, 6}
+	if diff := cmp.Diff(want, cfg); diff != "" {
+		t.Errorf("configuration (-want +got):\n%s", diff)
 	}
 }
 

@@ -91,6 +91,11 @@ func addTrainFlags(f *pflag.FlagSet, c *train.Config) {
 	f.Float64Var(&c.BaseLR, "base-lr", c.BaseLR, "learning rate for 256 pairs a step, scaled by --batch")
 	f.Float64Var(&c.WeightDecay, "weight-decay", c.WeightDecay, "weight decay, not of biases and batch norms")
 	f.IntVar(&c.WarmupEpochs, "warmup-epoch", c.WarmupEpochs, "epochs in which the learning rate rises")
+	f.StringVar(&c.Optimizer, "optimizer", c.Optimizer, "lars or sgd")
+	f.Float64Var(&c.Momentum, "momentum", c.Momentum, "momentum of the optimiser")
+	f.StringVar(&c.LRScheduler, "lr-scheduler", c.LRScheduler, "learning rate after the warm-up: cosine or step")
+	f.IntSliceVar(&c.LRDecayEpochs, "lr-decay-epochs", c.LRDecayEpochs, "epochs after which the step schedule lowers the rate")
+	f.Float64Var(&c.LRDecayRate, "lr-decay-rate", c.LRDecayRate, "what it multiplies the rate by")
 	f.IntVar(&c.HeadHidden, "head-hidden", c.HeadHidden, "channels inside a projection head")
 	f.IntVar(&c.HeadDim, "head-dim", c.HeadDim, "channels of a projection")
 	f.Float64Var(&c.PixProGamma, "pixpro-p", c.PixProGamma, "exponent of the propagation module's similarity")
@@ -108,14 +113,22 @@ func addTrainFlags(f *pflag.FlagSet, c *train.Config) {
 
 // readConfig reads a YAML file below the flags that were given.
 func readConfig(f *pflag.FlagSet, c *train.Config, path string) error {
-	given := map[*pflag.Flag]string{}
-	f.Visit(func(flag *pflag.Flag) { given[flag] = flag.Value.String() })
+	given := map[*pflag.Flag]func() error{}
+	f.Visit(func(flag *pflag.Flag) {
+		if list, ok := flag.Value.(pflag.SliceValue); ok {
+			values := list.GetSlice()
+			given[flag] = func() error { return list.Replace(values) }
+			return
+		}
+		value := flag.Value.String()
+		given[flag] = func() error { return flag.Value.Set(value) }
+	})
 	*c = train.Default()
 	if err := c.ReadConfig(path); err != nil {
 		return err
 	}
-	for flag, value := range given {
-		if err := flag.Value.Set(value); err != nil {
+	for flag, set := range given {
+		if err := set(); err != nil {
 			return fmt.Errorf("--%s: %w", flag.Name, err)
 		}
 	}

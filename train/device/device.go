@@ -96,14 +96,15 @@ type Matching struct {
 	Scale          float64
 }
 
-// LARS is one step of SGD with momentum and layer-wise adaptive rates (You et
-// al. 2017): with g' = g + WeightDecay * p scaled by Trust * |p| / (|g'| + Epsilon)
-// where neither norm is 0, or the bare gradient for parameters that do not Adapt,
+// Update is one step of SGD with momentum, with layer-wise adaptive rates (LARS,
+// You et al. 2017) if it adapts. With g' = g + WeightDecay * p, scaled by Trust *
+// |p| / (|g'| + Epsilon) if it Adapts and neither length is 0,
 //
 //	buffer = Momentum * buffer + g';  p = p - LearningRate * buffer
-type LARS struct {
-	LearningRate, Momentum, WeightDecay, Trust, Epsilon float64
-	Adapt                                               bool
+type Update struct {
+	LearningRate, Momentum, WeightDecay float64
+	Adapt                               bool
+	Trust, Epsilon                      float64
 }
 
 // Device computes. See the package comment for what all methods have in common.
@@ -182,8 +183,8 @@ type Device interface {
 	// of the same view, N/2 of them. Of m it uses Scale and KeyShift, N/2.
 	InfoNCELoss(losses, dq, q, k Tensor, m Matching, tau float64)
 
-	// LARS updates parameter p and its momentum buffer from gradient g.
-	LARS(p, buffer, g Tensor, l LARS)
+	// Update moves parameter p and its momentum buffer by gradient g.
+	Update(p, buffer, g Tensor, u Update)
 	// MovingAverage computes key = momentum * key + (1 - momentum) * query.
 	MovingAverage(key, query Tensor, momentum float64)
 }

@@ -1,4 +1,4 @@
-// Package optim updates parameters: LARS on SGD with momentum, and the
+// Package optim updates parameters: SGD with momentum and LARS, and the
 // schedules of the learning rate and of the key encoder's momentum.
 package optim
 
@@ -10,53 +10,90 @@ import (
 	"github.com/seed-436d2970/pixpro/train/nn"
 )
 
-// LARS is SGD with momentum whose steps are scaled, for parameters of two or
-// more dimensions, by Trust |p| / |gradient| (You et al. 2017). Biases and
-// batch norms have neither that nor weight decay.
-type LARS struct {
-	Momentum, WeightDecay, Trust, Epsilon float64
-	device                                device.Device
-	parameters                            []*nn.Parameter
-	buffers                               []device.Tensor
+// Optimizer is SGD with momentum, adaptive by layer (LARS) or plain.
+type Optimizer struct {
+	Config
+	device     device.Device
+	parameters []*nn.Parameter
+	buffers    []device.Tensor
 }
 
-// NewLARS returns an optimiser with the paper's momentum 0.9 and trust 0.001.
-func NewLARS(d device.Device, parameters []*nn.Parameter, weightDecay float64) *LARS {
-	l := &LARS{Momentum: 0.9, WeightDecay: weightDecay, Trust: 0.001, Epsilon: 1e-8, device: d, parameters: parameters}
+// The kinds of optimisers.
+const (
+	// LARS scales the steps of parameters of two or more dimensions by Trust |p|
+	// / |gradient| (You et al. 2017). Biases and batch norms have neither that
+	// nor weight decay.
+	LARS = "lars"
+	// SGD is plain; weight decay is for all parameters.
+	SGD = "sgd"
+)
+
+// Config says how parameters move.
+type Config struct {
+	Kind                  string // LARS or SGD
+	Momentum, WeightDecay float64
+}
+
+// LARS's constants in the published implementation.
+const (
+	trust   = 0.001
+	epsilon = 1e-8
+)
+
+// Validate says which field cannot be used and what it may be.
+func (c *Config) Validate() error {
+	switch {
+	case c.Kind != LARS && c.Kind != SGD:
+		return fmt.Errorf("optimizer %q: use lars or sgd", c.Kind)
+	case !(c.Momentum >= 0 && c.Momentum < 1):
+		return fmt.Errorf("momentum %g: must be in [0, 1)", c.Momentum)
+	case !(c.WeightDecay >= 0):
+		return fmt.Errorf("weight decay %g: must not be negative", c.WeightDecay)
+	}
+	return nil
+}
+
+// New returns an optimiser of the parameters, without momentum yet.
+func New(d device.Device, parameters []*nn.Parameter, c Config) *Optimizer {
+	o := &Optimizer{Config: c, device: d, parameters: parameters}
 	for _, p := range parameters {
 		buffer := d.Alloc(p.Value.Shape...)
 		d.Zero(buffer)
-		l.buffers = append(l.buffers, buffer)
+		o.buffers = append(o.buffers, buffer)
 	}
-	return l
+	return o
 }
 
 // Step moves the parameters against their gradients.
-func (l *LARS) Step(rate float64) {
-	for i, p := range l.parameters {
-		l.device.LARS(p.Value, l.buffers[i], p.Grad, device.LARS{
-			LearningRate: rate, Momentum: l.Momentum, WeightDecay: l.WeightDecay,
-			Trust: l.Trust, Epsilon: l.Epsilon, Adapt: len(p.Shape) > 1,
-		})
+func (o *Optimizer) Step(rate float64) {
+	for i, p := range o.parameters {
+		u := device.Update{LearningRate: rate, Momentum: o.Momentum, WeightDecay: o.WeightDecay}
+		if o.Kind == LARS {
+			u.Trust, u.Epsilon, u.Adapt = trust, epsilon, len(p.Shape) > 1
+			if !u.Adapt {
+				u.WeightDecay = 0
+			}
+		}
+		o.device.Update(p.Value, o.buffers[i], p.Grad, u)
 	}
 }
 
 // Read calls visit with every parameter and its momentum buffer in PyTorch's
 // layout.
-func (l *LARS) Read(visit func(p *nn.Parameter, buffer []float32)) {
-	for i, p := range l.parameters {
-		visit(p, p.ReadLike(l.device, l.buffers[i]))
+func (o *Optimizer) Read(visit func(p *nn.Parameter, buffer []float32)) {
+	for i, p := range o.parameters {
+		visit(p, p.ReadLike(o.device, o.buffers[i]))
 	}
 }
 
 // Load sets every momentum buffer to what lookup has under its parameter's name.
-func (l *LARS) Load(lookup func(p *nn.Parameter) ([]float32, error)) error {
-	for i, p := range l.parameters {
+func (o *Optimizer) Load(lookup func(p *nn.Parameter) ([]float32, error)) error {
+	for i, p := range o.parameters {
 		values, err := lookup(p)
 		if err != nil {
 			return err
 		}
-		if err := p.LoadLike(l.device, l.buffers[i], values); err != nil {
+		if err := p.LoadLike(o.device, o.buffers[i], values); err != nil {
 			return fmt.Errorf("momentum: %w", err)
 		}
 	}
@@ -64,12 +101,16 @@ func (l *LARS) Load(lookup func(p *nn.Parameter) ([]float32, error)) error {
 }
 
 // Schedule is the learning rate over the steps of a run: a linear warm-up from
-// Base/100, then half a cosine down to 1e-6.
+// Base/100, then half a cosine down to 1e-6, or steps.
 type Schedule struct {
 	Base          float64
 	StepsPerEpoch int64
 	Epochs        int
 	WarmupEpochs  int
+	// DecayEpochs, if there are any, make it a schedule of steps: after each of
+	// these epochs the rate is multiplied by DecayRate.
+	DecayEpochs []int
+	DecayRate   float64
 }
 
 // LearningRate is the rate of a step, counted from 0.
@@ -82,6 +123,15 @@ func (s Schedule) LearningRate(step int64) float64 {
 	at := float64(step)
 	if at <= warm && warm > 0 {
 		return s.Base / multiplier * ((multiplier-1)*at/warm + 1)
+	}
+	if len(s.DecayEpochs) > 0 {
+		rate := s.Base
+		for _, epoch := range s.DecayEpochs {
+			if step >= int64(epoch)*s.StepsPerEpoch {
+				rate *= s.DecayRate
+			}
+		}
+		return rate
 	}
 	rest := float64(s.Epochs-s.WarmupEpochs) * float64(s.StepsPerEpoch)
 	return floor + (s.Base-floor)*(1+math.Cos(math.Pi*(at-warm)/rest))/2

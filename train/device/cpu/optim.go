@@ -6,13 +6,12 @@ import (
 	"github.com/seed-436d2970/pixpro/train/device"
 )
 
-// LARS implements device.Device.
-func (d *Device) LARS(p, buffer, g device.Tensor, l device.LARS) {
+// Update implements device.Device.
+func (d *Device) Update(p, buffer, g device.Tensor, u device.Update) {
 	ps, bs, gs := floats(p), floats(buffer), floats(g)
 	mustBe(len(ps) == len(gs) && len(ps) == len(bs), "update of %v by %v", p.Shape, g.Shape)
-	decay, scale := 0.0, 1.0
-	if l.Adapt {
-		decay = l.WeightDecay
+	decay, scale := u.WeightDecay, 1.0
+	if u.Adapt {
 		sums := d.chunked(len(ps), 1, 2, func(partial []float64, from, to int) {
 			var pp, gg float64
 			for i, w := range ps[from:to] {
@@ -23,11 +22,11 @@ func (d *Device) LARS(p, buffer, g device.Tensor, l device.LARS) {
 			partial[0], partial[1] = pp, gg
 		})
 		if pn, gn := math.Sqrt(sums[0]), math.Sqrt(sums[1]); pn > 0 && gn > 0 {
-			scale = l.Trust * pn / (gn + l.Epsilon)
+			scale = u.Trust * pn / (gn + u.Epsilon)
 		}
 	}
 	gradScale, weightScale := float32(scale), float32(scale*decay)
-	momentum, rate := float32(l.Momentum), float32(l.LearningRate)
+	momentum, rate := float32(u.Momentum), float32(u.LearningRate)
 	d.spans(len(ps), func(from, to int) {
 		p, b, g := ps[from:to], bs[from:to], gs[from:to]
 		b, g = b[:len(p)], g[:len(p)]

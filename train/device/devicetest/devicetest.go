@@ -449,31 +449,34 @@ func testPixelLosses(h *harness) {
 }
 
 func testUpdates(h *harness) {
-	for _, adapt := range []bool{true, false} {
+	for _, u := range []device.Update{
+		{LearningRate: 0.3, Momentum: 0.9, WeightDecay: 0.01, Adapt: true, Trust: 0.02, Epsilon: 1e-8},
+		{LearningRate: 0.3, Momentum: 0.9, WeightDecay: 0.01},
+		{LearningRate: 0.1},
+	} {
 		p, buffer := h.random(50, 700), h.random(50, 700)
 		tp, tb := h.put(p), h.put(buffer)
-		l := device.LARS{LearningRate: 0.3, Momentum: 0.9, WeightDecay: 0.01, Trust: 0.02, Epsilon: 1e-8, Adapt: adapt}
 		for range 2 {
 			g := h.random(50, 700)
-			h.d.LARS(tp, tb, h.put(g), l)
+			h.d.Update(tp, tb, h.put(g), u)
+			for i := range g.data {
+				g.data[i] += u.WeightDecay * p.data[i]
+			}
 			scale := 1.0
-			if adapt {
-				for i := range g.data {
-					g.data[i] += l.WeightDecay * p.data[i]
-				}
-				scale = l.Trust * length(p.data) / (length(g.data) + l.Epsilon)
+			if u.Adapt {
+				scale = u.Trust * length(p.data) / (length(g.data) + u.Epsilon)
 			}
 			for i := range p.data {
-				buffer.data[i] = l.Momentum*buffer.data[i] + scale*g.data[i]
-				p.data[i] -= l.LearningRate * buffer.data[i]
+				buffer.data[i] = u.Momentum*buffer.data[i] + scale*g.data[i]
+				p.data[i] -= u.LearningRate * buffer.data[i]
 			}
 		}
-		h.equal(fmt.Sprintf("adapt %v: momentum", adapt), tb, buffer)
-		h.equal(fmt.Sprintf("adapt %v: parameter", adapt), tp, p)
+		h.equal(fmt.Sprintf("%+v: momentum", u), tb, buffer)
+		h.equal(fmt.Sprintf("%+v: parameter", u), tp, p)
 	}
 	zero, buffer := h.zeros(3, 2), h.zeros(3, 2)
 	g := h.random(3, 2)
-	h.d.LARS(zero, buffer, h.put(g), device.LARS{LearningRate: 1, Trust: 0.001, Adapt: true})
+	h.d.Update(zero, buffer, h.put(g), device.Update{LearningRate: 1, Adapt: true, Trust: 0.001})
 	h.equal("momentum of a parameter of length 0, which is not scaled", buffer, g)
 
 	key, query := h.random(9, 3000), h.random(9, 3000)
