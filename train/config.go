@@ -34,14 +34,17 @@ type Config struct {
 	Width  float64 `yaml:"width"`  // factor of all the encoder's channels
 	Method string  `yaml:"method"` // pixpro, pixcontrast, instance
 
-	Size      int     `yaml:"size"`  // side of a view in pixels
-	BatchSize int     `yaml:"batch"` // pairs a step
-	Epochs    int     `yaml:"epochs"`
-	Seed      uint64  `yaml:"seed"`
-	Recipe    string  `yaml:"recipe"` // of the augmentation
-	Crop      float64 `yaml:"crop"`   // least part of the image that a crop covers
+	Size      int `yaml:"size"`  // side of a view in pixels
+	BatchSize int `yaml:"batch"` // pairs a batch
+	// Accumulate is the number of batches whose gradients make one step. Batch
+	// norms see one batch at a time.
+	Accumulate int     `yaml:"accumulate"`
+	Epochs     int     `yaml:"epochs"`
+	Seed       uint64  `yaml:"seed"`
+	Recipe     string  `yaml:"recipe"` // of the augmentation
+	Crop       float64 `yaml:"crop"`   // least part of the image that a crop covers
 
-	BaseLR       float64 `yaml:"base-lr"` // for 256 pairs a step; the rate is this * batch / 256
+	BaseLR       float64 `yaml:"base-lr"` // for 256 pairs a step; the rate is this * batch * accumulate / 256
 	WeightDecay  float64 `yaml:"weight-decay"`
 	WarmupEpochs int     `yaml:"warmup-epoch"`
 	Optimizer    string  `yaml:"optimizer"` // lars, sgd
@@ -72,7 +75,7 @@ type Config struct {
 func Default() Config {
 	return Config{
 		Arch: "resnet50", Stem: model.StemImageNet, Width: 1, Method: model.PixPro,
-		Size: 224, BatchSize: 64, Epochs: 100, Recipe: "byol", Crop: 0.08,
+		Size: 224, BatchSize: 64, Accumulate: 1, Epochs: 100, Recipe: "byol", Crop: 0.08,
 		BaseLR: 1, WeightDecay: 1e-5, WarmupEpochs: 5, Optimizer: optim.LARS, Momentum: 0.9,
 		LRScheduler: cosineSchedule, LRDecayEpochs: []int{120, 160, 200}, LRDecayRate: 0.1,
 		HeadHidden: 4096, HeadDim: 256,
@@ -98,6 +101,8 @@ func (c *Config) Validate() error {
 		err = fmt.Errorf("size %d: architectures with a deep stem want a multiple of %d", c.Size, encoder.Stride())
 	case c.BatchSize < 1:
 		err = fmt.Errorf("batch %d: must be positive", c.BatchSize)
+	case c.Accumulate < 1:
+		err = fmt.Errorf("accumulate %d: must be positive", c.Accumulate)
 	case c.Epochs < 1:
 		err = fmt.Errorf("epochs %d: must be positive", c.Epochs)
 	case !(c.Crop > 0 && c.Crop <= 1):
@@ -150,10 +155,15 @@ func (c *Config) optimizer() optim.Config {
 	return optim.Config{Kind: c.Optimizer, Momentum: c.Momentum, WeightDecay: c.WeightDecay}
 }
 
-func (c *Config) schedule(stepsPerEpoch int64) optim.Schedule {
+// TotalSteps is the number of steps of the whole run.
+func (c *Config) TotalSteps(batchesPerEpoch int64) int64 {
+	return int64(c.Epochs) * batchesPerEpoch / int64(c.Accumulate)
+}
+
+func (c *Config) schedule(batchesPerEpoch int64) optim.Schedule {
 	s := optim.Schedule{
-		Base:          c.BaseLR * float64(c.BatchSize) / 256,
-		StepsPerEpoch: stepsPerEpoch, Epochs: c.Epochs, WarmupEpochs: c.WarmupEpochs,
+		Base:          c.BaseLR * float64(c.BatchSize*c.Accumulate) / 256,
+		StepsPerEpoch: max(1, batchesPerEpoch/int64(c.Accumulate)), Epochs: c.Epochs, WarmupEpochs: c.WarmupEpochs,
 	}
 	if c.LRScheduler == stepSchedule {
 		s.DecayEpochs, s.DecayRate = c.LRDecayEpochs, c.LRDecayRate
@@ -170,7 +180,7 @@ func (c *Config) differences(saved *Config) []string {
 		was, asks any
 	}{
 		{"arch", saved.Arch, c.Arch}, {"stem", saved.Stem, c.Stem}, {"width", saved.Width, c.Width},
-		{"method", saved.Method, c.Method}, {"size", saved.Size, c.Size}, {"batch", saved.BatchSize, c.BatchSize},
+		{"method", saved.Method, c.Method}, {"size", saved.Size, c.Size}, {"batch", saved.BatchSize, c.BatchSize}, {"accumulate", saved.Accumulate, c.Accumulate},
 		{"seed", saved.Seed, c.Seed}, {"recipe", saved.Recipe, c.Recipe}, {"crop", saved.Crop, c.Crop},
 		{"head-hidden", saved.HeadHidden, c.HeadHidden}, {"head-dim", saved.HeadDim, c.HeadDim},
 		{"pixpro-transform-layer", saved.PixProTransformLayer, c.PixProTransformLayer}, {"instance", saved.Instance, c.Instance},

@@ -29,26 +29,27 @@ type engine struct {
 	optimizer *optim.Optimizer
 }
 
-// gradients computes the loss of a batch and the gradients of all parameters.
-// The key branch moves by its momentum first, then computes the keys.
-func (e *engine) gradients(v views, keyMomentum float64) float64 {
+// begin starts a step: gradients are zero, and the key branch has moved.
+func (e *engine) begin(keyMomentum float64) {
+	e.model.ZeroGradients()
+	e.model.UpdateKeys(keyMomentum)
+}
+
+// add computes share times the loss of a batch and adds its gradients.
+func (e *engine) add(v views, share float64) objective.Result {
 	d := e.device
 	coords := d.Alloc(2*v.pairs, 4)
 	d.Upload(coords, append(append(make([]float32, 0, 8*v.pairs), v.coords[0]...), v.coords[1]...))
 
-	e.model.ZeroGradients()
 	tape := nn.NewTape(d, nn.Train, 2)
 	pixels := tape.Input(d.Alloc(2*v.pairs, v.size, v.size, 3))
 	d.UploadViews(pixels.Value, v.pixels, colourMean, colourStd)
 	queries := e.model.Queries(tape, pixels.Retain())
-
-	e.model.UpdateKeys(keyMomentum)
 	keys := e.model.Keys(nn.NewTape(d, nn.Keys, 2), pixels)
-
-	loss := e.objective.Loss(tape, queries, keys, coords)
+	result := e.objective.Loss(tape, queries, keys, coords, share)
 	tape.Backward()
 	d.Free(coords)
-	return loss
+	return result
 }
 
 // update moves the parameters by the gradients.

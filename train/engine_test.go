@@ -62,7 +62,8 @@ func TestStepLeavesNoTensorBehind(t *testing.T) {
 		d := &countingDevice{Device: cpu.New(2)}
 		e := newEngine(t, d, model.ResNet{Depths: [4]int{1, 2, 1, 1}, Bottleneck: bottleneck, Base: 4, Stem: model.StemImageNet}, 8)
 		before := d.live
-		e.gradients(someViews(2, 64), 0.99)
+		e.begin(0.99)
+		e.add(someViews(2, 64), 1)
 		e.update(0.1)
 		if d.live != before {
 			t.Errorf("bottleneck %v: %d tensors before the step, %d after it", bottleneck, before, d.live)
@@ -78,7 +79,8 @@ func TestStepsRepeatBitForBit(t *testing.T) {
 		e := newEngine(t, cpu.New(3), model.ResNet{Depths: [4]int{1, 1, 1, 1}, Base: 8, Stem: model.StemNoPool}, 16)
 		var losses []float64
 		for range 3 {
-			losses = append(losses, e.gradients(v, 0.99))
+			e.begin(0.99)
+			losses = append(losses, e.add(v, 1).Loss)
 			e.update(0.5)
 		}
 		if want == nil {
@@ -109,10 +111,44 @@ func BenchmarkStep(b *testing.B) {
 			e := newEngine(b, cpu.New(0), encoder, 4096)
 			v := someViews(c.pairs, c.size)
 			for b.Loop() {
-				e.gradients(v, 0.99)
+				e.begin(0.99)
+				e.add(v, 1)
 				e.update(0.1)
 			}
 			b.ReportMetric(float64(c.pairs*b.N)/b.Elapsed().Seconds(), "pairs/s")
 		})
+	}
+}
+
+// TestAccumulatedGradientsAreTheMean adds a batch in two halves whose batch
+// norms see the same images, and compares with the batch once.
+func TestAccumulatedGradientsAreTheMean(t *testing.T) {
+	v := someViews(2, 64)
+	var want [][]float32
+	for _, times := range []int{1, 2} {
+		d := cpu.New(2)
+		e := newEngine(t, d, model.ResNet{Depths: [4]int{1, 1, 1, 1}, Base: 4, Stem: model.StemNoPool}, 8)
+		e.begin(1)
+		var loss float64
+		for range times {
+			loss += e.add(v, 1/float64(times)).Loss
+		}
+		got := [][]float32{{float32(loss)}}
+		for _, p := range e.model.Trained() {
+			got = append(got, p.ReadLike(d, p.Grad))
+		}
+		if times == 1 {
+			want = got
+			continue
+		}
+		for i := range want {
+			diff := make([]float32, len(want[i]))
+			for j := range diff {
+				diff[j] = got[i][j] - want[i][j]
+			}
+			if length(diff) > 1e-5*length(want[i])+1e-9 {
+				t.Errorf("tensor %d is off by %g of %g", i, length(diff), length(want[i]))
+			}
+		}
 	}
 }

@@ -88,7 +88,8 @@ func replay(t *testing.T, name string) {
 		rate, momentum := schedule.LearningRate(int64(s)), optim.KeyMomentum(r.KeyMomentum, int64(s), r.TotalSteps)
 		near(t, "learning rate", rate, want.LearningRate, 1e-6)
 		near(t, "key momentum", momentum, want.KeyMomentum, 1e-6)
-		loss := e.gradients(goldenViews(t, data, s), momentum)
+		e.begin(momentum)
+		loss := e.add(goldenViews(t, data, s), 1).Loss
 		near(t, "loss", loss, want.Loss, r.Tolerance.Loss[s])
 		if s == 0 {
 			for _, p := range m.Trained() {

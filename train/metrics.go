@@ -25,6 +25,8 @@ type Metrics struct {
 	KeyMomentum     float64 `json:"key_momentum"`
 	PairsPerSecond  float64 `json:"pairs_per_second"`
 	DataWaitSeconds float64 `json:"data_wait_seconds"` // part of the step spent waiting for its batch
+	// ProjectionStd, of every tenth step, shows a collapse: see objective.Result.
+	ProjectionStd float64 `json:"projection_std,omitempty"`
 }
 
 // ReadMetrics reads the metrics of a training output. A last line that a

@@ -44,6 +44,9 @@ type Trainer struct {
 
 	// OnStep, if not nil, is called after every step.
 	OnStep func(Metrics)
+	// OnBatch, if not nil, is called with every batch, which is valid until it
+	// returns, and the number of steps done before it.
+	OnBatch func(step int64, batch *pipeline.Batch)
 	// OnSave, if not nil, is called after every checkpoint.
 	OnSave func(step int64, dir string)
 }
@@ -165,32 +168,19 @@ func (t *Trainer) Run(ctx context.Context, src Source) error {
 	defer metrics.close()
 
 	schedule := t.cfg.schedule(src.BatchesPerEpoch())
-	total := int64(t.cfg.Epochs) * schedule.StepsPerEpoch
-	for ctx.Err() == nil {
-		start, epoch := time.Now(), t.position.Epoch
-		if !src.Next() {
-			break
+	total := t.cfg.TotalSteps(src.BatchesPerEpoch())
+	for t.step < total && ctx.Err() == nil {
+		m := Metrics{
+			Step: t.step + 1, Epoch: t.position.Epoch + 1, LearningRate: schedule.LearningRate(t.step),
+			KeyMomentum: optim.KeyMomentum(t.cfg.PixProMomentum, t.step, total),
 		}
-		wait := time.Since(start)
-		batch, err := pipeline.ViewBatch(src.Record())
+		more, err := t.next(src, &m)
 		if err != nil {
 			return err
 		}
-		m := Metrics{
-			Step: t.step + 1, Epoch: epoch + 1, DataWaitSeconds: wait.Seconds(),
-			LearningRate: schedule.LearningRate(t.step),
-			KeyMomentum:  optim.KeyMomentum(t.cfg.PixProMomentum, t.step, total),
+		if !more {
+			break
 		}
-		m.Loss = t.engine.gradients(viewsOf(&batch), m.KeyMomentum)
-		if math.IsNaN(m.Loss) || math.IsInf(m.Loss, 0) {
-			return t.diverged(m, &batch)
-		}
-		t.engine.update(m.LearningRate)
-		if err := t.engine.device.Sync(); err != nil {
-			return fmt.Errorf("train: step %d: %w", m.Step, err)
-		}
-		t.step, t.position = m.Step, src.Position()
-		m.PairsPerSecond = float64(batch.Len()) / time.Since(start).Seconds()
 		if err := metrics.write(m); err != nil {
 			return err
 		}
@@ -207,6 +197,47 @@ func (t *Trainer) Run(ctx context.Context, src Source) error {
 		return errors.Join(fmt.Errorf("train: after step %d: %w", t.step, err), t.save(src))
 	}
 	return errors.Join(ctx.Err(), t.save(src))
+}
+
+// observeEvery is the number of steps from one ProjectionStd to the next.
+const observeEvery = 10
+
+// next makes a step from the next batches and completes its metrics. It
+// reports whether there were any.
+func (t *Trainer) next(src Source, m *Metrics) (bool, error) {
+	t.engine.objective.Observe = t.step%observeEvery == 0
+	start, pairs := time.Now(), 0
+	for micro := range t.cfg.Accumulate {
+		asked := time.Now()
+		if !src.Next() {
+			return false, nil
+		}
+		m.DataWaitSeconds += time.Since(asked).Seconds()
+		batch, err := pipeline.ViewBatch(src.Record())
+		if err != nil {
+			return false, err
+		}
+		if micro == 0 {
+			t.engine.begin(m.KeyMomentum)
+		}
+		r := t.engine.add(viewsOf(&batch), 1/float64(t.cfg.Accumulate))
+		m.Loss += r.Loss
+		m.ProjectionStd += r.ProjectionStd / float64(t.cfg.Accumulate)
+		pairs += batch.Len()
+		if math.IsNaN(m.Loss) || math.IsInf(m.Loss, 0) {
+			return false, t.diverged(*m, &batch)
+		}
+		if t.OnBatch != nil {
+			t.OnBatch(t.step, &batch)
+		}
+	}
+	t.engine.update(m.LearningRate)
+	if err := t.engine.device.Sync(); err != nil {
+		return false, fmt.Errorf("train: step %d: %w", m.Step, err)
+	}
+	t.step, t.position = m.Step, src.Position()
+	m.PairsPerSecond = float64(pairs) / time.Since(start).Seconds()
+	return true, nil
 }
 
 // diverged is the error of a step without a finite loss. The last checkpoint

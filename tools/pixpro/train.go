@@ -83,7 +83,8 @@ func addTrainFlags(f *pflag.FlagSet, c *train.Config) {
 	f.Float64Var(&c.Width, "width", c.Width, "factor of the encoder's channels")
 	f.StringVar(&c.Method, "method", c.Method, "pixpro, pixcontrast, or instance (whole images only)")
 	f.IntVar(&c.Size, "size", c.Size, "side of a view in pixels")
-	f.IntVar(&c.BatchSize, "batch", c.BatchSize, "pairs of views in a step")
+	f.IntVar(&c.BatchSize, "batch", c.BatchSize, "pairs of views in a batch")
+	f.IntVar(&c.Accumulate, "accumulate", c.Accumulate, "batches whose gradients make one step")
 	f.IntVar(&c.Epochs, "epochs", c.Epochs, "times that every image is drawn")
 	f.Uint64Var(&c.Seed, "seed", c.Seed, "seed of parameters, order and augmentation")
 	f.StringVar(&c.Recipe, "recipe", c.Recipe, "augmentation: byol or none")
@@ -168,13 +169,12 @@ func runTraining(ctx context.Context, cfg train.Config, opts trainOptions) (last
 	}
 	defer p.Close()
 
-	perEpoch := p.BatchesPerEpoch()
-	total := perEpoch * int64(cfg.Epochs)
+	total := cfg.TotalSteps(p.BatchesPerEpoch())
 	bar := newProgress("training", total, false)
 	t.OnStep = func(m train.Metrics) {
 		last = m
 		bar.set(m.Step, total, fmt.Sprintf(" epoch %d/%d, loss %.3f, %.1f pairs/s, %.0f%% waiting for data",
-			m.Epoch, cfg.Epochs, m.Loss, m.PairsPerSecond, 100*m.DataWaitSeconds*m.PairsPerSecond/float64(cfg.BatchSize)))
+			m.Epoch, cfg.Epochs, m.Loss, m.PairsPerSecond, 100*m.DataWaitSeconds*m.PairsPerSecond/float64(cfg.BatchSize*cfg.Accumulate)))
 	}
 	t.OnSave = func(step int64, dir string) {
 		log.Info().Int64("step", step).Float64("loss", last.Loss).Str("checkpoint", dir).Msg("saved")

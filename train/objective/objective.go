@@ -9,6 +9,7 @@ package objective
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/seed-436d2970/pixpro/train/device"
 	"github.com/seed-436d2970/pixpro/train/model"
@@ -24,6 +25,8 @@ type Config struct {
 	Instance            string  // model.NoInstance, model.BYOL or model.SimCLR
 	InstanceWeight      float64 // of the loss of whole images beside a pixel loss
 	InstanceTemperature float64 // of model.SimCLR
+
+	Observe bool // compute ProjectionStd
 }
 
 // Validate says which field cannot be used and what it may be.
@@ -41,7 +44,16 @@ func (c *Config) Validate() error {
 	return nil
 }
 
-// Loss is the mean over the pairs of the loss in both directions: the sum of
+// Result is what a loss found.
+type Result struct {
+	Loss float64
+	// ProjectionStd is the standard deviation of the queries' unit vectors over
+	// all cells, averaged over the channels: 0 when all features are the same,
+	// 1/sqrt(channels) when they spread evenly. 0 where it was not Observed.
+	ProjectionStd float64
+}
+
+// Loss is share times the mean over the pairs of the loss in both directions: the sum of
 // both for PixPro, in [-4, 4], and their mean for PixContrast; that of whole
 // images is added with its weight: the sum of both directions for BYOL, their
 // mean for SimCLR. It puts its gradient on the queries; tape.Backward then
@@ -49,10 +61,10 @@ func (c *Config) Validate() error {
 //
 // queries and keys are the projections of 2N images, of any length; coords,
 // 2N x 4, are the views' coordinates. All but coords are consumed.
-func (c *Config) Loss(tape *nn.Tape, queries, keys model.Projections, coords device.Tensor) float64 {
-	var sum float64
+func (c *Config) Loss(tape *nn.Tape, queries, keys model.Projections, coords device.Tensor, share float64) Result {
+	var total Result
 	if queries.Pixels != nil {
-		sum += c.loss(tape, queries.Pixels, keys.Pixels, func(losses, dq, q, k device.Tensor, m device.Matching) {
+		total = c.loss(tape, queries.Pixels, keys.Pixels, share, func(losses, dq, q, k device.Tensor, m device.Matching) {
 			m.CoordQ, m.CoordK, m.Threshold = coords, coords, c.PositiveRatio
 			if c.Method == model.PixContrast {
 				m.Scale /= 2
@@ -63,8 +75,7 @@ func (c *Config) Loss(tape *nn.Tape, queries, keys model.Projections, coords dev
 		})
 	}
 	if queries.Instance != nil {
-		sum += c.loss(tape, queries.Instance, keys.Instance, func(losses, dq, q, k device.Tensor, m device.Matching) {
-			m.Scale *= c.InstanceWeight
+		r := c.loss(tape, queries.Instance, keys.Instance, share*c.InstanceWeight, func(losses, dq, q, k device.Tensor, m device.Matching) {
 			if c.Instance == model.SimCLR {
 				m.Scale /= 2
 				tape.Device.InfoNCELoss(losses, dq, q, k, m, c.InstanceTemperature)
@@ -72,27 +83,50 @@ func (c *Config) Loss(tape *nn.Tape, queries, keys model.Projections, coords dev
 				tape.Device.SimilarityLoss(losses, dq, q, k, m)
 			}
 		})
+		total.Loss += r.Loss
+		if queries.Pixels == nil {
+			total.ProjectionStd = r.ProjectionStd
+		}
 	}
-	return sum
+	return total
 }
 
 // loss normalises projections, lets compute write each image's loss and the
-// queries' gradient, and returns the sum of the losses.
-func (c *Config) loss(tape *nn.Tape, queries, keys *nn.Var, compute func(losses, dq, q, k device.Tensor, m device.Matching)) float64 {
+// queries' gradient, and sums the losses.
+func (c *Config) loss(tape *nn.Tape, queries, keys *nn.Var, share float64, compute func(losses, dq, q, k device.Tensor, m device.Matching)) (r Result) {
 	d := tape.Device
 	q, k := nn.Normalize(tape, queries), nn.Normalize(nn.NewTape(d, nn.Keys, tape.Groups), keys)
 	images := q.Value.Shape[0]
 	losses, dq := d.Alloc(images), d.Alloc(q.Value.Shape...)
-	compute(losses, dq, q.Value, k.Value, device.Matching{KeyShift: images / 2, Scale: 2 / float64(images)})
+	compute(losses, dq, q.Value, k.Value, device.Matching{KeyShift: images / 2, Scale: 2 * share / float64(images)})
+	if c.Observe {
+		r.ProjectionStd = meanStd(d, q.Value)
+	}
 	q.AddGrad(dq)
 	q.Release()
 	k.Release()
 	perImage := make([]float32, images)
 	d.Download(perImage, losses)
 	d.Free(losses)
-	var sum float64
 	for _, l := range perImage {
-		sum += float64(l)
+		r.Loss += float64(l)
 	}
-	return sum
+	return r
+}
+
+// meanStd is the mean over the channels of the standard deviation over the rows.
+func meanStd(d device.Device, t device.Tensor) float64 {
+	values := make([]float32, t.Len())
+	d.Download(values, t)
+	c, rows := t.Channels(), float64(t.Rows())
+	var mean float64
+	for i := range c {
+		var sum, squares float64
+		for at := i; at < len(values); at += c {
+			sum += float64(values[at])
+			squares += float64(values[at]) * float64(values[at])
+		}
+		mean += math.Sqrt(max(0, squares/rows-sum/rows*sum/rows)) / float64(c)
+	}
+	return mean
 }
