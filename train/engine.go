@@ -52,5 +52,14 @@ func (e *engine) add(v views, share float64) objective.Result {
 	return result
 }
 
+// step is a whole step whose batches are all the same one.
+func (e *engine) step(v views, keyMomentum, learningRate float64, batches int) {
+	e.begin(keyMomentum)
+	for range batches {
+		e.add(v, 1/float64(batches))
+	}
+	e.update(learningRate)
+}
+
 // update moves the parameters by the gradients.
 func (e *engine) update(learningRate float64) { e.optimizer.Step(learningRate) }

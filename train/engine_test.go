@@ -13,7 +13,7 @@ import (
 	"github.com/seed-436d2970/pixpro/train/optim"
 )
 
-func newEngine(tb testing.TB, d device.Device, encoder model.ResNet, hidden int) *engine {
+func testEngine(tb testing.TB, d device.Device, encoder model.ResNet, hidden int) *engine {
 	tb.Helper()
 	m, err := model.New(d, model.Config{
 		Encoder: encoder, Method: model.PixPro, Hidden: hidden, Dim: 256,
@@ -60,7 +60,7 @@ func (d *countingDevice) Free(t device.Tensor) {
 func TestStepLeavesNoTensorBehind(t *testing.T) {
 	for _, bottleneck := range []bool{false, true} {
 		d := &countingDevice{Device: cpu.New(2)}
-		e := newEngine(t, d, model.ResNet{Depths: [4]int{1, 2, 1, 1}, Bottleneck: bottleneck, Base: 4, Stem: model.StemImageNet}, 8)
+		e := testEngine(t, d, model.ResNet{Depths: [4]int{1, 2, 1, 1}, Bottleneck: bottleneck, Base: 4, Stem: model.StemImageNet}, 8)
 		before := d.live
 		e.begin(0.99)
 		e.add(someViews(2, 64), 1)
@@ -76,7 +76,7 @@ func TestStepsRepeatBitForBit(t *testing.T) {
 	v := someViews(3, 64)
 	var want []float64
 	for range 2 {
-		e := newEngine(t, cpu.New(3), model.ResNet{Depths: [4]int{1, 1, 1, 1}, Base: 8, Stem: model.StemNoPool}, 16)
+		e := testEngine(t, cpu.New(3), model.ResNet{Depths: [4]int{1, 1, 1, 1}, Base: 8, Stem: model.StemNoPool}, 16)
 		var losses []float64
 		for range 3 {
 			e.begin(0.99)
@@ -108,7 +108,7 @@ func BenchmarkStep(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			e := newEngine(b, cpu.New(0), encoder, 4096)
+			e := testEngine(b, cpu.New(0), encoder, 4096)
 			v := someViews(c.pairs, c.size)
 			for b.Loop() {
 				e.begin(0.99)
@@ -127,7 +127,7 @@ func TestAccumulatedGradientsAreTheMean(t *testing.T) {
 	var want [][]float32
 	for _, times := range []int{1, 2} {
 		d := cpu.New(2)
-		e := newEngine(t, d, model.ResNet{Depths: [4]int{1, 1, 1, 1}, Base: 4, Stem: model.StemNoPool}, 8)
+		e := testEngine(t, d, model.ResNet{Depths: [4]int{1, 1, 1, 1}, Base: 4, Stem: model.StemNoPool}, 8)
 		e.begin(1)
 		var loss float64
 		for range times {

@@ -34,7 +34,7 @@ type Source interface {
 // Trainer is a training run.
 type Trainer struct {
 	cfg     Config
-	engine  engine
+	engine  *engine
 	resumed *Checkpoint // nil for a new run
 
 	step     int64 // done
@@ -64,19 +64,11 @@ func New(d device.Device, cfg Config, warn func(error)) (*Trainer, error) {
 	if err != nil {
 		return nil, err
 	}
-	encoder, err := model.Lookup(cfg.Arch, cfg.Stem, cfg.Width)
+	e, err := newEngine(d, cfg)
 	if err != nil {
-		return nil, fmt.Errorf("train: %w", err)
+		return nil, err
 	}
-	m, err := model.New(d, cfg.model(encoder))
-	if err != nil {
-		return nil, fmt.Errorf("train: %w", err)
-	}
-	t := &Trainer{
-		cfg:     cfg,
-		engine:  engine{device: d, model: m, objective: cfg.objective(), optimizer: optim.New(d, m.Trained(), cfg.optimizer())},
-		savedAt: time.Now(),
-	}
+	t := &Trainer{cfg: cfg, engine: e, savedAt: time.Now()}
 	if checkpoint != nil {
 		if err := t.restore(checkpoint); err != nil {
 			return nil, fmt.Errorf("train: resume from %s: %w", checkpoint.Dir, err)

@@ -85,6 +85,10 @@ func TestFromImagesToBackbone(t *testing.T) {
 		"train", "--shards", path("shards"), "--output", path("run"), "--arch", "resnet18", "--stem", "small", "--width", "0.0625",
 		"--head-hidden", "8", "--head-dim", "4", "--size", "32", "--batch", "4", "--json",
 	}
+	var plan train.Plan
+	if err := json.Unmarshal([]byte(mustRun(t, append(training, "--epochs", "1", "--dry-run")...)), &plan); err != nil || plan.TotalSteps != 3 || plan.Cells != 4 {
+		t.Errorf("the plan is %+v (%v), want 3 steps on 4 cells", plan, err)
+	}
 	last := lastMetrics(t, mustRun(t, append(training, "--epochs", "1")...))
 	if last.Step != 3 || last.Epoch != 1 {
 		t.Errorf("one epoch ends with %+v, want step 3", last)
@@ -182,6 +186,9 @@ func TestWrongUsageEndsWithTwo(t *testing.T) {
 		{"train", "--shards", "x", "--output", "y", "--arch", "vgg"},
 		{"train", "--shards", "x", "--output", "y", "--save-every", "never"},
 		{"train", "--config", "no-such-file.yaml"},
+		{"train", "--preset", "no-such-preset"},
+		{"bench", "step", "--steps", "0"},
+		{"bench", "step", "--arch", "vgg"},
 		{"train", "extra"},
 		{"export", "--checkpoint", "x", "--out", "y", "--format", "onnx"},
 		{"demo", "--out", "."},
@@ -219,10 +226,13 @@ func TestFlagsComeBeforeConfiguration(t *testing.T) {
 	if err := cmd.ParseFlags([]string{"--batch", "9", "--seed", "4", "--lr-decay-epochs", "5,6"}); err != nil {
 		t.Fatal(err)
 	}
-	if err := readConfig(cmd.Flags(), &cfg, file); err != nil {
+	if err := readConfig(cmd.Flags(), &cfg, "pixcontrast-100ep", file); err != nil {
 		t.Fatal(err)
 	}
-	want := train.Default()
+	want, err := train.Preset("pixcontrast-100ep")
+	if err != nil {
+		t.Fatal(err)
+	}
 	want.Arch, want.BatchSize, want.Seed, want.SaveEvery = "resnet34", 9, 4, train.Interval{Steps: 5}
 	want.LRDecayEpochs = []int{5, 6}
 	if diff := cmp.Diff(want, cfg); diff != "" {
@@ -236,6 +246,17 @@ func TestEveryCommandHasExamples(t *testing.T) {
 		if cmd.Name() != "version" && (cmd.Example == "" || cmd.Long == "") {
 			t.Errorf("pixpro %s --help has no example or no description", cmd.Name())
 		}
+	}
+}
+
+func TestBenchStepReportsItsFigures(t *testing.T) {
+	var b stepBench
+	out := mustRun(t, "bench", "step", "--arch", "resnet18", "--width", "0.0625", "--size", "32", "--batch", "2", "--steps", "2", "--json")
+	if err := json.Unmarshal([]byte(out), &b); err != nil {
+		t.Fatal(err)
+	}
+	if b.SecondsPerStep <= 0 || b.PairsPerSecond <= 0 || b.GFLOPS <= 0 || b.LimitGFLOPS <= 0 || b.PeakRSSBytes < 1<<20 {
+		t.Errorf("the report is %+v", b)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"strings"
 
 	"github.com/rs/zerolog/log"
 	"github.com/spf13/cobra"
@@ -23,6 +24,8 @@ func newTrain() *cobra.Command {
 		cfg    = train.Default()
 		run    trainOptions
 		file   string
+		preset string
+		dryRun bool
 		asJSON bool
 	)
 	cmd := &cobra.Command{
@@ -41,18 +44,21 @@ with --resume auto goes on from it. Options are read from a YAML file with
 		Example: `  pixpro train --shards shards/ --output run/ --arch resnet50 --batch 64 --epochs 100
   pixpro train --shards shards/ --output run/ --arch resnet50 --batch 64 --epochs 100 --resume auto
   pixpro train --shards shards/ --output small/ --arch resnet18 --size 96 --stem nopool --width 0.5
-  pixpro train --config run.yaml --epochs 200`,
+  pixpro train --config run.yaml --epochs 200
+  pixpro train --shards shards/ --output run/ --preset pixpro-100ep --batch 128 --accumulate 8 --dry-run`,
 		Args: cobra.NoArgs,
 	}
 	f := cmd.Flags()
 	addTrainFlags(f, &cfg)
 	f.StringVar(&file, "config", "", "YAML file with options")
+	f.StringVar(&preset, "preset", "", "options of one of the paper's runs: "+strings.Join(train.Presets(), ", "))
+	f.BoolVar(&dryRun, "dry-run", false, "print what the run will take and stop")
 	f.IntVar(&run.workers, "workers", 0, "goroutines that decode and augment (default: one a core)")
 	f.IntVar(&run.threads, "threads", 0, "threads that compute (default: one a core)")
 	f.BoolVar(&asJSON, "json", false, "print the result as JSON")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if file != "" {
-			if err := readConfig(f, &cfg, file); err != nil {
+		if file != "" || preset != "" {
+			if err := readConfig(f, &cfg, preset, file); err != nil {
 				return usageError{err}
 			}
 		}
@@ -61,6 +67,9 @@ with --resume auto goes on from it. Options are read from a YAML file with
 		}
 		if err := cfg.Validate(); err != nil {
 			return usageError{err}
+		}
+		if dryRun {
+			return printPlan(cmd, cfg, asJSON)
 		}
 		last, err := runTraining(cmd.Context(), cfg, run)
 		if errors.Is(err, context.Canceled) {
@@ -112,8 +121,9 @@ func addTrainFlags(f *pflag.FlagSet, c *train.Config) {
 	f.IntVar(&c.Keep, "keep", c.Keep, "checkpoints that are kept, 0 for all")
 }
 
-// readConfig reads a YAML file below the flags that were given.
-func readConfig(f *pflag.FlagSet, c *train.Config, path string) error {
+// readConfig sets c to a preset, a YAML file above it, and the flags that were
+// given above both. preset and path may be empty.
+func readConfig(f *pflag.FlagSet, c *train.Config, preset, path string) error {
 	given := map[*pflag.Flag]func() error{}
 	f.Visit(func(flag *pflag.Flag) {
 		if list, ok := flag.Value.(pflag.SliceValue); ok {
@@ -125,8 +135,16 @@ func readConfig(f *pflag.FlagSet, c *train.Config, path string) error {
 		given[flag] = func() error { return flag.Value.Set(value) }
 	})
 	*c = train.Default()
-	if err := c.ReadConfig(path); err != nil {
-		return err
+	var err error
+	if preset != "" {
+		if *c, err = train.Preset(preset); err != nil {
+			return err
+		}
+	}
+	if path != "" {
+		if err = c.ReadConfig(path); err != nil {
+			return err
+		}
 	}
 	for flag, set := range given {
 		if err := set(); err != nil {
@@ -134,6 +152,31 @@ func readConfig(f *pflag.FlagSet, c *train.Config, path string) error {
 		}
 	}
 	return nil
+}
+
+// printPlan says what a run will take.
+func printPlan(cmd *cobra.Command, cfg train.Config, asJSON bool) error {
+	dataset, err := shards.Open(cfg.Shards)
+	if err != nil {
+		return err
+	}
+	defer dataset.Close()
+	p, err := train.MakePlan(cfg, dataset.Len())
+	if err != nil {
+		return err
+	}
+	return result(cmd, asJSON, p, fmt.Sprintf(`model       %s, stem %s, width %g, %s: %.1f M parameters, %.1f M more in the key branch
+feature map %d x %d cells of %d pixels
+data        %d images, batches of %d pairs x %d, %d epochs: %d steps
+schedule    %s, %s; learning rate up to %g after %d epochs; key momentum %g to 1
+memory      %.2f GiB of tensors
+work        %.1f GFLOP a step
+`,
+		cfg.Arch, cfg.Stem, cfg.Width, cfg.Method, float64(p.Parameters)/1e6, float64(p.KeyParameters)/1e6,
+		p.Cells, p.Cells, cfg.Size/p.Cells,
+		dataset.Len(), cfg.BatchSize, cfg.Accumulate, cfg.Epochs, p.TotalSteps,
+		cfg.Optimizer, cfg.LRScheduler, p.PeakRate, cfg.WarmupEpochs, cfg.PixProMomentum,
+		float64(p.MemoryBytes)/(1<<30), float64(p.StepFlops)/1e9))
 }
 
 // trainOptions are what a run's result does not depend on.

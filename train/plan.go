@@ -1,0 +1,107 @@
+package train
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/seed-436d2970/pixpro/train/device"
+	"github.com/seed-436d2970/pixpro/train/device/dry"
+	"github.com/seed-436d2970/pixpro/train/model"
+	"github.com/seed-436d2970/pixpro/train/optim"
+)
+
+// Plan is what a run will take, found without computing.
+type Plan struct {
+	Parameters    int64   `json:"parameters"`     // trained ones
+	KeyParameters int64   `json:"key_parameters"` // of the key branch
+	Cells         int     `json:"cells"`          // along a side of the feature map
+	MemoryBytes   int64   `json:"memory_bytes"`   // of tensors, at most
+	StepFlops     int64   `json:"step_flops"`     // of convolutions and matrix products; a multiplication and an addition are two
+	TotalSteps    int64   `json:"total_steps"`
+	PeakRate      float64 `json:"peak_learning_rate"`
+}
+
+// MakePlan plans a run on a dataset of the given number of images.
+func MakePlan(cfg Config, images int64) (Plan, error) {
+	if err := cfg.Validate(); err != nil {
+		return Plan{}, err
+	}
+	d := &dry.Device{}
+	e, err := newEngine(d, cfg)
+	if err != nil {
+		return Plan{}, err
+	}
+	e.step(blankViews(cfg), 0.99, 1, cfg.Accumulate)
+	batches := images / int64(cfg.BatchSize)
+	p := Plan{
+		Cells: cfg.Size / e.model.Encoder.Stride(), MemoryBytes: d.PeakBytes, StepFlops: d.Flops,
+		TotalSteps: cfg.TotalSteps(batches), PeakRate: cfg.schedule(batches).Base,
+	}
+	for _, q := range e.model.Trained() {
+		p.Parameters += int64(q.Value.Len())
+	}
+	for _, q := range e.model.Parameters() {
+		if !q.Statistic {
+			p.KeyParameters += int64(q.Value.Len())
+		}
+	}
+	p.KeyParameters -= p.Parameters
+	return p, nil
+}
+
+// blankViews are a batch of the configured shape without content.
+func blankViews(cfg Config) views {
+	v := views{pairs: cfg.BatchSize, size: cfg.Size}
+	for i := range v.pixels {
+		v.pixels[i] = make([]uint8, cfg.BatchSize*3*cfg.Size*cfg.Size)
+		for range cfg.BatchSize {
+			v.coords[i] = append(v.coords[i], 0.2*float32(i), 0.2*float32(i), 0.6+0.3*float32(i), 0.6+0.4*float32(i))
+		}
+	}
+	return v
+}
+
+// newEngine builds a run's model and optimiser on a device.
+func newEngine(d device.Device, cfg Config) (*engine, error) {
+	encoder, err := model.Lookup(cfg.Arch, cfg.Stem, cfg.Width)
+	if err != nil {
+		return nil, fmt.Errorf("train: %w", err)
+	}
+	m, err := model.New(d, cfg.model(encoder))
+	if err != nil {
+		return nil, fmt.Errorf("train: %w", err)
+	}
+	return &engine{device: d, model: m, objective: cfg.objective(), optimizer: optim.New(d, m.Trained(), cfg.optimizer())}, nil
+}
+
+// TimeSteps makes steps on one batch without meaning, after one that is not
+// timed, and returns their durations, sorted.
+func TimeSteps(d device.Device, cfg Config, steps int) ([]time.Duration, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	e, err := newEngine(d, cfg)
+	if err != nil {
+		return nil, err
+	}
+	v := blankViews(cfg)
+	for i := range v.pixels {
+		for p := range v.pixels[i] {
+			v.pixels[i][p] = uint8(p*7919>>3 ^ p>>9)
+		}
+	}
+	times := make([]time.Duration, 0, steps)
+	for i := range steps + 1 {
+		start := time.Now()
+		e.step(v, 0.99, 0.01, cfg.Accumulate)
+		if err := d.Sync(); err != nil {
+			return nil, fmt.Errorf("train: %w", err)
+		}
+		if i > 0 {
+			times = append(times, time.Since(start))
+		}
+	}
+	slices.Sort(times)
+	return times, nil
+}
