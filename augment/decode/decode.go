@@ -60,7 +60,7 @@ func (d *Decoder) Decode(data []byte, dst *augment.Image) error {
 }
 
 func (d *Decoder) decode(h Header, data []byte, dst *augment.Image) error {
-	if !h.fits(len(data)) {
+	if !h.fits(data) {
 		return io.ErrUnexpectedEOF
 	}
 	switch h.Format {
@@ -78,21 +78,25 @@ func (d *Decoder) decode(h Header, data []byte, dst *augment.Image) error {
 }
 
 // fits reports whether so few bytes can hold the image at all. The decoders
-// allocate what the header claims; this stops tiny files that claim a lot.
-func (h Header) fits(size int) bool {
+// allocate what the header claims; this stops small files that claim a lot.
+func (h Header) fits(data []byte) bool {
 	// The most pixels in a byte.
 	var most int64
 	switch h.Format {
 	case "jpeg":
-		most = 8 * 32 * 32 // a bit for a block that stands for 32 x 32 pixels
+		most = 8 * 8 * 8 // a bit for a block: one component is not subsampled
 	case "png":
-		most = 8 * 1032 // a bit a pixel, deflated as far as deflate can
+		bits := pngBits(data)
+		if bits == 0 {
+			return false
+		}
+		most = 8 * 1032 / bits // deflated as far as deflate can
 	case "bmp":
 		most = 8 // a bit a pixel
 	default:
 		return true // an even image takes no bits a pixel
 	}
-	return int64(h.Width)*int64(h.Height) <= most*int64(size)
+	return int64(h.Width)*int64(h.Height) <= most*int64(len(data))
 }
 
 // decodeRaster is for formats whose decoder keeps the stored samples.

@@ -12,4 +12,8 @@
 // A size over Decoder.MaxPixels is refused before anything is allocated
 // ([ErrTooLarge]); whatever else cannot be decoded, unknown, unsupported,
 // damaged or cut off, is [ErrFormat]. Missing pixels are never made up.
+// JPEG, PNG and BMP files too small for the size that they claim are refused
+// before anything is allocated, too. GIF and WebP hold an even image in a few
+// bytes whatever its size, so that several bytes for each pixel that the
+// header claims may be allocated before the decoder finds that data is missing.
 package decode

@@ -98,6 +98,17 @@ func pngSize(data []byte) (width, height int, err error) {
 	return int(w), int(h), nil
 }
 
+// pngBits returns how many bits a pixel takes before compression, 0 if the
+// header chunk is cut off or there is no such colour type.
+func pngBits(data []byte) int64 {
+	const depth, colourType, end = 24, 25, 26
+	if len(data) < end {
+		return 0
+	}
+	channels := map[uint8]int64{0: 1, 2: 3, 3: 1, 4: 2, 6: 4} // grey, RGB, palette, with alpha: grey, RGB
+	return channels[data[colourType]] * int64(data[depth])
+}
+
 // configSize reads the size with a decoder's own DecodeConfig.
 func configSize(decodeConfig func(io.Reader) (image.Config, error), data []byte) (width, height int, err error) {
 	c, err := guard(decodeConfig, bytes.NewReader(data))
