@@ -41,12 +41,11 @@ type Trainer struct {
 	position pipeline.Position
 	saved    int64 // step of the last checkpoint, 0 for none
 	savedAt  time.Time
+	events   *eventWriter
+	pictured int64 // epochs, counted from 1, whose views are among the events
 
 	// OnStep, if not nil, is called after every step.
 	OnStep func(Metrics)
-	// OnBatch, if not nil, is called with every batch, which is valid until it
-	// returns, and the number of steps done before it.
-	OnBatch func(step int64, batch *pipeline.Batch)
 	// OnSave, if not nil, is called after every checkpoint.
 	OnSave func(step int64, dir string)
 }
@@ -158,6 +157,10 @@ func (t *Trainer) Run(ctx context.Context, src Source) error {
 		return err
 	}
 	defer metrics.close()
+	if t.events, err = newEventWriter(t.cfg.Output, time.Now()); err != nil {
+		return err
+	}
+	defer t.events.close()
 
 	schedule := t.cfg.schedule(src.BatchesPerEpoch())
 	total := t.cfg.TotalSteps(src.BatchesPerEpoch())
@@ -173,7 +176,7 @@ func (t *Trainer) Run(ctx context.Context, src Source) error {
 		if !more {
 			break
 		}
-		if err := metrics.write(m); err != nil {
+		if err := errors.Join(metrics.write(m), t.events.metrics(m)); err != nil {
 			return err
 		}
 		if t.OnStep != nil {
@@ -219,8 +222,11 @@ func (t *Trainer) next(src Source, m *Metrics) (bool, error) {
 		if math.IsNaN(m.Loss) || math.IsInf(m.Loss, 0) {
 			return false, t.diverged(*m, &batch)
 		}
-		if t.OnBatch != nil {
-			t.OnBatch(t.step, &batch)
+		if epoch := t.position.Epoch + 1; epoch > t.pictured {
+			t.pictured = epoch
+			if err := t.events.views(t.step, &batch); err != nil {
+				return false, err
+			}
 		}
 	}
 	t.engine.update(m.LearningRate)
