@@ -2,8 +2,9 @@
 //
 //	New     builds the model on a device, or restores it from a checkpoint
 //	Run     takes batches from a Source until it ends: for each, gradients of
-//	        the pixel loss, one step of LARS, one line of metrics.jsonl, and now
-//	        and then a checkpoint
+//	        the loss, one step of the optimiser, one line of metrics.jsonl and an
+//	        event for TensorBoard, and now and then a checkpoint
+//	MakePlan says what a run will take, without computing
 //
 // A checkpoint holds all that the next step depends on, the position in the
 // stream of batches included, so that a run that was stopped goes on with the

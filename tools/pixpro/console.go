@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -37,13 +38,27 @@ func setUpLog(cmd *cobra.Command) error {
 	}
 	var out io.Writer = os.Stderr
 	if terminal() {
-		out = zerolog.ConsoleWriter{Out: os.Stderr, TimeFormat: time.TimeOnly}
+		out = zerolog.ConsoleWriter{Out: aboveBar{os.Stderr}, TimeFormat: time.TimeOnly}
 	}
 	log.Logger = zerolog.New(out).Level(level).With().Timestamp().Logger()
 	if err := cpu.EnvironmentError(); err != nil {
 		log.Warn().Err(err).Msg("environment variable ignored")
 	}
 	return nil
+}
+
+// activeBar is the progress bar on the terminal, if there is one.
+var activeBar atomic.Pointer[progressbar.ProgressBar]
+
+// aboveBar wipes the progress bar away before a line is written; the bar
+// comes back with its next change.
+type aboveBar struct{ io.Writer }
+
+func (w aboveBar) Write(p []byte) (int, error) {
+	if bar := activeBar.Load(); bar != nil {
+		_ = bar.Clear() // fails only where nothing can be written either
+	}
+	return w.Writer.Write(p)
 }
 
 // progress shows how far something is: a bar on a terminal, otherwise a log
@@ -71,6 +86,7 @@ func newProgress(what string, total int64, bytes bool) *progress {
 			progressbar.OptionThrottle(100*time.Millisecond),
 			progressbar.OptionClearOnFinish(),
 		)
+		activeBar.Store(p.bar)
 	}
 	return p
 }
@@ -94,6 +110,7 @@ func (p *progress) set(done, total int64, details string) {
 
 func (p *progress) finish() {
 	if p.bar != nil {
+		activeBar.Store(nil)
 		_ = p.bar.Finish()
 	}
 }

@@ -193,6 +193,9 @@ func runTraining(ctx context.Context, cfg train.Config, opts trainOptions) (last
 		return last, err
 	}
 	defer dataset.Close()
+	if dataset.Len() < int64(cfg.BatchSize) {
+		return last, usageError{fmt.Errorf("--batch %d: %s has only %d images", cfg.BatchSize, cfg.Shards, dataset.Len())}
+	}
 
 	d := cpu.New(opts.threads)
 	defer d.Close()
