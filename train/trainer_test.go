@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -106,7 +107,21 @@ func TestResumedRunEqualsUnbrokenRun(t *testing.T) {
 			t.Errorf("step %d is recorded as %+v", i+1, m)
 		}
 	}
-	for _, stops := range [][]int{{1}, {5}, {7}, {3, 4, 6}} {
+	again := tiny(data, t.TempDir())
+	if err := trainFor(t, again, 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, files := outcome(t, again.Output); !cmp.Equal(wantFiles, files) {
+		t.Error("two runs of one seed write different checkpoints")
+	}
+	stopAt := [][]int{{1}, {5}, {3, 4, 6}} // the second at the end of an epoch
+	if !testing.Short() {
+		rng := rand.New(rand.NewPCG(1, 1))
+		for range 20 {
+			stopAt = append(stopAt, []int{1 + rng.IntN(14)})
+		}
+	}
+	for _, stops := range stopAt {
 		broken := tiny(data, t.TempDir())
 		broken.Resume = "auto"
 		for _, stop := range stops {
