@@ -32,13 +32,28 @@ const DefaultMaxPixels = 178_956_970
 type Decoder struct {
 	MaxPixels int64 // 0 = DefaultMaxPixels
 
-	chroma [2][]uint8 // Cb and Cr of one row, upsampled
+	portable bool       // leaves libjpeg-turbo alone
+	chroma   [2][]uint8 // Cb and Cr of one row, upsampled
+	cmyk     []uint8    // pixels of four components
 }
 
 // Decode decodes the image into dst, reusing the memory of dst.Pix where it is
 // large enough. After an error the content of dst is unknown. Errors are of
 // class ErrFormat or ErrTooLarge.
 func (d *Decoder) Decode(data []byte, dst *augment.Image) error {
+	return d.DecodeScaled(data, dst, 1)
+}
+
+// DecodeScaled is Decode at a fraction of the size: sides are divided by 1, 2, 4
+// or 8 (augment.LargestScale finds it) and rounded up. It saves most of the
+// time that big photographs take, but what is cropped and resized from its
+// result is not, to the byte, what it would be from the whole image. Only JPEG
+// by libjpeg-turbo can be scaled; otherwise the image has its whole size, as dst
+// tells. It panics if the divisor is none of these.
+func (d *Decoder) DecodeScaled(data []byte, dst *augment.Image, divisor int) error {
+	if divisor != 1 && divisor != 2 && divisor != 4 && divisor != 8 {
+		panic("decode: a scale is 1, 2, 4 or 8")
+	}
 	h, err := ReadHeader(data)
 	if err != nil {
 		return err
@@ -50,8 +65,11 @@ func (d *Decoder) Decode(data []byte, dst *augment.Image) error {
 	if pixels := int64(h.Width) * int64(h.Height); pixels > limit {
 		return fmt.Errorf("decode: %w: %s of %d x %d is %d pixels, the limit is %d", ErrTooLarge, h.Format, h.Width, h.Height, pixels, limit)
 	}
-	if err := d.decode(h, data, dst); err != nil {
+	if err := d.decode(h, data, dst, divisor); err != nil {
 		return fmt.Errorf("decode: %w: %s of %d x %d pixels: %w", ErrFormat, h.Format, h.Width, h.Height, err)
+	}
+	if divisor > 1 && dst.Width == ceil(h.Width, divisor) && dst.Height == ceil(h.Height, divisor) {
+		return nil
 	}
 	if dst.Width != h.Width || dst.Height != h.Height {
 		return fmt.Errorf("decode: %w: %s of %d x %d pixels announces %d x %d", ErrFormat, h.Format, dst.Width, dst.Height, h.Width, h.Height)
@@ -59,13 +77,16 @@ func (d *Decoder) Decode(data []byte, dst *augment.Image) error {
 	return nil
 }
 
-func (d *Decoder) decode(h Header, data []byte, dst *augment.Image) error {
+// ceil is n/divisor, rounded up.
+func ceil(n, divisor int) int { return (n + divisor - 1) / divisor }
+
+func (d *Decoder) decode(h Header, data []byte, dst *augment.Image, divisor int) error {
 	if !h.fits(data) {
 		return io.ErrUnexpectedEOF
 	}
 	switch h.Format {
 	case "jpeg":
-		return d.decodeJPEG(data, dst)
+		return d.decodeJPEG(data, dst, divisor)
 	case "gif":
 		return decodeGIF(data, dst)
 	case "webp":

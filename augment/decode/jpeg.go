@@ -130,8 +130,12 @@ func isFrame(marker uint8) bool {
 	return 0xC0 <= marker && marker <= 0xCF && marker != markerDHT && marker != markerJPG && marker != markerDAC
 }
 
-// decodeJPEG decodes with image/jpeg, and converts colours as libjpeg does.
-func (d *Decoder) decodeJPEG(data []byte, dst *augment.Image) error {
+// decodeJPEG decodes with libjpeg-turbo if there is one, otherwise in Go.
+//
+// libjpeg goes on after a warning, and says only the first: bytes too many, or
+// pixels made up in place of those that are missing. image/jpeg stops at what is
+// missing, so it decides about such a file.
+func (d *Decoder) decodeJPEG(data []byte, dst *augment.Image, divisor int) error {
 	h, err := readJPEGHeader(data)
 	if err != nil {
 		return err
@@ -139,6 +143,45 @@ func (d *Decoder) decodeJPEG(data []byte, dst *augment.Image) error {
 	if err := h.checkScans(data); err != nil {
 		return err
 	}
+	library, _ := turboJPEG()
+	if library == nil || d.portable {
+		return d.decodeJPEGInGo(data, dst, &h)
+	}
+	err = d.decodeTurbo(library, data, dst, &h, divisor)
+	var warning turboWarning
+	if !errors.As(err, &warning) {
+		return err
+	}
+	if err := d.decodeJPEGInGo(data, new(augment.Image), &h); err != nil {
+		return fmt.Errorf("%w: %w", warning, err)
+	}
+	return nil
+}
+
+// decodeTurbo decodes with libjpeg-turbo. Of four components, Pillow takes every
+// file to be inverted, as Adobe's are.
+func (d *Decoder) decodeTurbo(library *turboLibrary, data []byte, dst *augment.Image, h *jpegHeader, divisor int) error {
+	resize(dst, ceil(h.width, divisor), ceil(h.height, divisor))
+	if len(h.components) != 4 {
+		return library.decompress(data, dst.Pix, turboRGB, h.width, h.height, divisor)
+	}
+	n := 4 * dst.Width * dst.Height
+	if cap(d.cmyk) < n {
+		d.cmyk = make([]uint8, n)
+	}
+	d.cmyk = d.cmyk[:n]
+	err := library.decompress(data, d.cmyk, turboCMYK, h.width, h.height, divisor)
+	for i, out := 0, dst.Pix; i+4 <= n && len(out) >= 3; i, out = i+4, out[3:] {
+		light := d.cmyk[i+3]
+		for c, v := range d.cmyk[i : i+3] {
+			out[c] = light - product(255-v, light)
+		}
+	}
+	return err
+}
+
+// decodeJPEGInGo decodes with image/jpeg, and converts colours as libjpeg does.
+func (d *Decoder) decodeJPEGInGo(data []byte, dst *augment.Image, h *jpegHeader) error {
 	r := io.Reader(bytes.NewReader(data))
 	if len(h.components) == 4 {
 		r = h.withoutTransform(data)
@@ -151,7 +194,7 @@ func (d *Decoder) decodeJPEG(data []byte, dst *augment.Image) error {
 	case *image.YCbCr:
 		return d.copyYCbCr(dst, m)
 	case *image.CMYK:
-		return d.copyCMYK(dst, m, &h, data)
+		return d.copyCMYK(dst, m, h, data)
 	default: // grey, or a file that stores RGB
 		return copyRaster(dst, m)
 	}

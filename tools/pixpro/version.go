@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/seed-436d2970/pixpro/augment/decode"
 	"github.com/seed-436d2970/pixpro/internal/cpu"
 	"github.com/seed-436d2970/pixpro/internal/gemm"
 )
@@ -20,6 +21,7 @@ type versionInfo struct {
 	MatrixProducts string `json:"matrix_products"`
 	JPEG           string `json:"jpeg"`
 	NoLibrary      string `json:"no_blas,omitempty"`
+	NoTurboJPEG    string `json:"no_libjpeg_turbo,omitempty"`
 }
 
 func newVersion() *cobra.Command {
@@ -31,7 +33,7 @@ func newVersion() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			v := versionInfo{
 				Version: "development", Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
-				CPU: cpu.Current().String(), MatrixProducts: gemm.Name(), JPEG: "Go image/jpeg",
+				CPU: cpu.Current().String(), MatrixProducts: gemm.Name(), JPEG: decode.JPEG(),
 			}
 			if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
 				v.Version = info.Main.Version
@@ -39,10 +41,17 @@ func newVersion() *cobra.Command {
 			if err := gemm.LibraryError(); err != nil {
 				v.NoLibrary = err.Error()
 			}
-			text := fmt.Sprintf("pixpro %s (%s, %s)\nvector instructions: %s (at most %s; PIXPRO_CPU lowers it)\nmatrix products:     %s\nJPEG:                %s\n",
-				v.Version, v.Go, v.Platform, v.CPU, cpu.Available, v.MatrixProducts, v.JPEG)
+			if err := decode.LibraryError(); err != nil {
+				v.NoTurboJPEG = err.Error()
+			}
+			text := fmt.Sprintf("pixpro %s (%s, %s)\nvector instructions: %s (at most %s; PIXPRO_CPU lowers it)\nmatrix products:     %s\n",
+				v.Version, v.Go, v.Platform, v.CPU, cpu.Available, v.MatrixProducts)
 			if v.NoLibrary != "" {
 				text += "                     " + v.NoLibrary + "\n                     Install OpenBLAS, or name a BLAS in PIXPRO_BLAS, to train faster.\n"
+			}
+			text += fmt.Sprintf("JPEG:                %s\n", v.JPEG)
+			if v.NoTurboJPEG != "" {
+				text += "                     " + v.NoTurboJPEG + "\n                     Install libjpeg-turbo (libturbojpeg0), or name it in PIXPRO_JPEG, for faster decoding that equals Pillow's.\n"
 			}
 			return result(cmd, asJSON, v, text)
 		},
