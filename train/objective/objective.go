@@ -47,9 +47,10 @@ func (c *Config) Validate() error {
 // Result is what a loss found.
 type Result struct {
 	Loss float64
-	// ProjectionStd is the standard deviation of the queries' unit vectors over
-	// all cells, averaged over the channels: 0 when all features are the same,
-	// 1/sqrt(channels) when they spread evenly. 0 where it was not Observed.
+	// ProjectionStd is the standard deviation of the unit vectors of the key
+	// branch's projections over all cells of the batch, averaged over the
+	// channels: 0 when all features are the same, at most 1/sqrt(channels), when
+	// they spread evenly. 0 where it was not Observed.
 	ProjectionStd float64
 }
 
@@ -100,7 +101,7 @@ func (c *Config) loss(tape *nn.Tape, queries, keys *nn.Var, share float64, compu
 	losses, dq := d.Alloc(images), d.Alloc(q.Value.Shape...)
 	compute(losses, dq, q.Value, k.Value, device.Matching{KeyShift: images / 2, Scale: 2 * share / float64(images)})
 	if c.Observe {
-		r.ProjectionStd = meanStd(d, q.Value)
+		r.ProjectionStd = meanStd(d, k.Value)
 	}
 	q.AddGrad(dq)
 	q.Release()
