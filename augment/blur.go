@@ -60,6 +60,10 @@ func (p Planes) GaussianBlur(sigma float64, s *Scratch) {
 	b.plane = grow(b.plane, n)
 	for i := 0; i < len(p.Pix); i += n {
 		plane := p.Pix[i : i+n]
+		if f.suitsVector(p.Width) {
+			f.blurVector(plane, p.Width, b)
+			continue
+		}
 		f.blurRows(b.plane, plane, p.Width, b)
 		f.blurColumns(plane, b.plane, p.Width, b)
 		f.blurColumns(b.plane, plane, p.Width, b)

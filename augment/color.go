@@ -43,9 +43,9 @@ func (p Planes) Brightness(factor float64) {
 // changes nothing.
 func (p Planes) Contrast(factor float64) {
 	r, g, b := p.rgb()
-	var sum uint64
-	for i, v := range r {
-		sum += uint64(luma(v, g[i], b[i]))
+	done, sum := sumLumaVector(r, g, b)
+	for i := done; i < len(r); i++ {
+		sum += uint64(luma(r[i], g[i], b[i]))
 	}
 	mean := float64(sum) / float64(len(r))
 	p.blendFrom(uint8(int(mean+0.5)), factor)
@@ -53,16 +53,24 @@ func (p Planes) Contrast(factor float64) {
 
 // blendFrom blends every sample from a fixed value.
 func (p Planes) blendFrom(from uint8, factor float64) {
+	rest := p.Pix[blendVector(p.Pix, from, float32(factor)):]
+	if len(rest) == 0 {
+		return
+	}
 	var table [256]uint8
 	for v := range table {
 		table[v] = blend(from, uint8(v), float32(factor))
 	}
-	p.lookUp(&table)
+	lookUp(rest, &table)
 }
 
 // Solarize inverts the samples from the threshold on.
 func (p Planes) Solarize(threshold int) {
 	p.check()
+	rest := p.Pix
+	if 0 <= threshold && threshold <= 255 {
+		rest = rest[solarizeVector(p.Pix, threshold):]
+	}
 	var table [256]uint8
 	for v := range table {
 		table[v] = uint8(v)
@@ -70,18 +78,20 @@ func (p Planes) Solarize(threshold int) {
 			table[v] = uint8(255 - v)
 		}
 	}
-	p.lookUp(&table)
+	lookUp(rest, &table)
 }
 
-func (p Planes) lookUp(table *[256]uint8) {
-	for i, v := range p.Pix {
-		p.Pix[i] = table[v]
+func lookUp(pix []uint8, table *[256]uint8) {
+	for i, v := range pix {
+		pix[i] = table[v]
 	}
 }
 
 // Grayscale sets all planes to the luma.
 func (p Planes) Grayscale() {
 	r, g, b := p.rgb()
+	done := grayscaleVector(r, g, b)
+	r, g, b = r[done:], g[done:], b[done:]
 	for i, v := range r {
 		r[i] = luma(v, g[i], b[i])
 	}
@@ -93,6 +103,11 @@ func (p Planes) Grayscale() {
 // nothing.
 func (p Planes) Saturation(factor float64) {
 	r, g, b := p.rgb()
+	done := saturationVector(r, g, b, float32(factor))
+	if done == len(r) {
+		return
+	}
+	r, g, b = r[done:], g[done:], b[done:]
 	// steps[255+d] is the way that a sample d above the luma goes from it.
 	var steps [511]float32
 	for i := range steps {

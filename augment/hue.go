@@ -10,9 +10,10 @@ import (
 // zero, and the way through HSV changes many colours slightly even at 0.
 func (p Planes) Hue(factor float64) {
 	r, g, b := p.rgb()
-	g, b = g[:len(r)], b[:len(r)]
-	t := hsvTables()
 	shift := uint8(int(factor * 255)) // wraps around, as numpy's uint8 does
+	done := hueVector(r, g, b, shift)
+	r, g, b = r[done:], g[done:len(r)], b[done:len(r)]
+	t := hsvTables()
 	for i, vr := range r {
 		h, s, v := t.fromRGB(vr, g[i], b[i])
 		r[i], g[i], b[i] = t.toRGB(h+shift, s, v)

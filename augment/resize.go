@@ -22,6 +22,7 @@ func ResizedCrop(dst Planes, src Image, crop Rect, s *Scratch) {
 type resizeScratch struct {
 	columns, rows kernel
 	strip         []uint8 // 3 x rows of the crop in use x width of the view
+	row           []uint8 // a row of the image with padding behind it
 }
 
 // resizedCrop runs the horizontal pass over those rows of the crop that the
@@ -34,7 +35,9 @@ func resizedCrop(dst Planes, src Image, crop Rect, flip bool, s *resizeScratch) 
 		panic(fmt.Sprintf("augment: crop %+v is not inside the image of %d x %d pixels", crop, src.Width, src.Height))
 	}
 	s.columns.compute(crop.Width, dst.Width, flip)
+	s.columns.prepareColumns()
 	s.rows.compute(crop.Height, dst.Height, false)
+	s.rows.prepareRows()
 
 	first, end := s.rows.span()
 	width := dst.Width
@@ -43,9 +46,15 @@ func resizedCrop(dst Planes, src Image, crop Rect, flip bool, s *resizeScratch) 
 	for y := first; y < end; y++ {
 		i := 3 * ((crop.Top+y)*src.Width + crop.Left)
 		at := (y - first) * width
+		row := src.Pix[i:]
+		if len(row) < 3*crop.Width+rowPadding {
+			s.row = grow(s.row, 3*crop.Width+rowPadding)
+			copy(s.row, row[:3*crop.Width])
+			row = s.row
+		}
 		s.columns.resizeRow(
 			s.strip[at:at+width], s.strip[plane+at:plane+at+width], s.strip[2*plane+at:2*plane+at+width],
-			src.Pix[i:i+3*crop.Width])
+			row[:3*crop.Width+rowPadding])
 	}
 	for c := range 3 {
 		strip := s.strip[c*plane : (c+1)*plane]
@@ -63,6 +72,7 @@ type kernel struct {
 	first   []int
 	weights []uint32
 	exact   []float64 // the weights of one output before rounding
+	vectors resizeVectors
 }
 
 // compute fills the kernel for resizing in pixels to out pixels: a triangle
@@ -142,11 +152,17 @@ func pixel(sum uint32) uint8 {
 	return uint8(min((sum+1<<(weightBits-1))>>weightBits, 255))
 }
 
-// resizeRow makes one row of each plane from a row of interleaved pixels.
+// rowPadding is how many bytes a row of the image has behind it, so that vector
+// code can read too far.
+const rowPadding = 16
+
+// resizeRow makes one row of each plane from a row of interleaved pixels and its
+// padding.
 func (k *kernel) resizeRow(r, g, b, row []uint8) {
+	done := k.resizeRowVector(r, g, b, row)
 	n := len(r)
-	g, b = g[:n], b[:n]
-	first, weights := k.first[:n], k.weights
+	r, g, b = r[done:], g[done:n], b[done:n]
+	first, weights := k.first[done:n], k.weights[done*k.taps:]
 	switch k.taps {
 	case 2:
 		for x, f := range first {
@@ -194,8 +210,9 @@ func (k *kernel) combineRows(dst, strip []uint8, y int) {
 		copy(dst, strip)
 		return
 	}
-	width, x := len(dst), 0
-	if k.taps <= maxWordTaps {
+	width := len(dst)
+	x := k.combineRowsVector(dst, strip, y)
+	if x == 0 && k.taps <= maxWordTaps {
 		x = width &^ 7
 		combineWords(dst[:x], strip, width, weights)
 	}

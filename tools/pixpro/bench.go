@@ -4,13 +4,14 @@ import "github.com/spf13/cobra"
 
 func newBench() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:     "bench",
-		Short:   "Measure the speed of a part on this machine",
-		Long:    `Measure the speed of a part on this machine, with all that it takes to compare it with something else.`,
-		Example: `  pixpro bench step --arch resnet50 --size 224 --batch 8`,
-		Args:    cobra.NoArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Use:   "bench",
+		Short: "Measure the speed of a part on this machine",
+		Long:  `Measure the speed of a part on this machine, with all that it takes to compare it with something else.`,
+		Example: `  pixpro bench augment --images photos/
+  pixpro bench step --arch resnet50 --size 224 --batch 8`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newBenchStep())
+	cmd.AddCommand(newBenchAugment(), newBenchStep())
 	return cmd
 }
