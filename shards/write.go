@@ -450,7 +450,11 @@ func (w *writer) discard(keepRejected bool) error {
 		err = errors.Join(err, w.rejected.Close())
 	}
 	if len(w.state.Shards) == 0 {
-		removeErr := removeState(w.cfg.fs, w.cfg.Out)
+		// A shard whose folder could not be flushed may be there all the same.
+		removeErr := removeShards(w.cfg.fs, w.cfg.Out, 0)
+		if removeErr == nil {
+			removeErr = removeState(w.cfg.fs, w.cfg.Out)
+		}
 		w.resumable = removeErr != nil
 		err = errors.Join(err, removeErr)
 	}
