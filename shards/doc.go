@@ -7,10 +7,14 @@
 // came. The manifest lists the classes and every shard's rows, bytes and
 // SHA-256; it is written last, so a folder without one is not a dataset.
 //
-// [Write] turns a folder of images into shards: workers read files, parse
-// headers and compute checksums ahead, within a bounded window, and one
-// goroutine writes their results in order, so that the bytes do not depend on
-// the number of workers. Every file appears under its name when complete.
+// [Write] turns inputs into shards. Each is a source: a folder, a tar, a zip, a
+// WebDataset or a list of paths (source.go), which is listed whole, joined with
+// the others and put in order (listing.go). Workers read files, parse headers
+// and compute checksums ahead, within a bounded window (readahead.go,
+// examine.go), and one goroutine writes their results in order, so that the
+// bytes do not depend on the number of workers. Every file appears under its
+// name when complete; what is finished is noted in sharding.json, from which an
+// interrupted run is resumed.
 //
 // [Open] memory-maps shards. It reads the Arrow metadata itself, with every
 // offset checked against the file, so that a sample's bytes alias the map and

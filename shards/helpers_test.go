@@ -78,7 +78,7 @@ func classTree(tb testing.TB, n int) string {
 func write(tb testing.TB, in string, shardSize int64) string {
 	tb.Helper()
 	out := filepath.Join(tb.TempDir(), "out")
-	if _, _, err := Write(context.Background(), WriteConfig{In: in, Out: out, ShardSize: shardSize, Workers: 3}); err != nil {
+	if _, _, err := Write(context.Background(), WriteConfig{In: in, Out: out, ShardSize: shardSize, Workers: 3, MaxBad: 1}); err != nil {
 		tb.Fatal(err)
 	}
 	return out

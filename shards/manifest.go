@@ -18,10 +18,13 @@ const manifestName = "manifest.json"
 // Manifest is manifest.json: what a dataset consists of.
 type Manifest struct {
 	Version    int         `json:"version"`
-	Classes    []string    `json:"classes"`     // a label is an index into it
-	Rows       int64       `json:"rows"`        // of all shards
-	ImageBytes int64       `json:"image_bytes"` // encoded bytes of all images
-	Shards     []ShardInfo `json:"shards"`      // in dataset order
+	Classes    []string    `json:"classes"`            // a label is an index into it
+	Rows       int64       `json:"rows"`               // of all shards
+	ImageBytes int64       `json:"image_bytes"`        // encoded bytes of all images
+	Order      Order       `json:"order,omitempty"`    // of the images; "": sorted by key
+	Seed       uint64      `json:"seed,omitempty"`     // of the order
+	MaxSide    int         `json:"max_side,omitempty"` // larger images were shrunk to it and became JPEGs; 0: none was
+	Shards     []ShardInfo `json:"shards"`             // in dataset order
 }
 
 // ShardInfo is the manifest's entry for one shard.
@@ -111,14 +114,14 @@ func isFileName(name string) bool {
 }
 
 // write makes dir a dataset.
-func (m *Manifest) write(dir string) error {
-	return writeJSON(filepath.Join(dir, manifestName), m)
+func (m *Manifest) write(fsys atomicfile.FS, dir string) error {
+	return writeJSON(fsys, filepath.Join(dir, manifestName), m)
 }
 
-func writeJSON(path string, v any) error {
+func writeJSON(fsys atomicfile.FS, path string, v any) error {
 	data, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
 		return err
 	}
-	return atomicfile.WriteFile(path, append(data, '\n'))
+	return atomicfile.WriteFileOn(fsys, path, append(data, '\n'))
 }

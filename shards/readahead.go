@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
-	"os"
 	"path"
-	"path/filepath"
 	"strings"
 	"sync"
 	"unicode/utf8"
@@ -45,25 +43,26 @@ type job struct {
 
 	header decode.Header
 	crc    uint32
-	data   []byte // the file; returned by release
-	buf    *[]byte
-	err    error // nil, errNotImage, a *rejectError or what stops the run
+	data   []byte  // the row's image: what was read, or what became of it
+	held   int64   // of the window
+	buf    *[]byte // what was read lies in it; returned by release
+	err    error   // nil, errNotImage, a *rejectError or what stops the run
 }
 
 // readAhead reads files with several workers and hands them out in order.
 // newReadAhead starts its goroutines; they end when all is read or the
 // context is cancelled, and wait returns then.
 type readAhead struct {
-	root    string
+	sources []source
 	queue   chan *job // in order
 	window  *window
 	buffers sync.Pool
 	wg      sync.WaitGroup
 }
 
-func newReadAhead(ctx context.Context, root string, files []file, workers int) *readAhead {
+func newReadAhead(ctx context.Context, sources []source, files []file, workers int, newExaminer func() *examiner) *readAhead {
 	r := &readAhead{
-		root:    root,
+		sources: sources,
 		queue:   make(chan *job, workers*windowFiles),
 		window:  newWindow(ctx, windowBytes),
 		buffers: sync.Pool{New: func() any { return new([]byte) }},
@@ -88,8 +87,11 @@ func newReadAhead(ctx context.Context, root string, files []file, workers int) *
 	})
 	for range workers {
 		r.wg.Go(func() {
+			e := newExaminer()
 			for j := range work {
-				j.err = r.read(j)
+				if j.err = r.read(j); j.err == nil {
+					j.err = e.examine(ctx, j)
+				}
 				close(j.done)
 			}
 		})
@@ -115,7 +117,7 @@ func (r *readAhead) next(ctx context.Context) (*job, error) {
 }
 
 func (r *readAhead) release(j *job) {
-	r.window.release(j.seq, int64(len(j.data)))
+	r.window.release(j.seq, j.held)
 	if j.buf != nil {
 		r.buffers.Put(j.buf)
 	}
@@ -124,45 +126,38 @@ func (r *readAhead) release(j *job) {
 
 func (r *readAhead) read(j *job) error {
 	switch {
-	case j.broken:
-		return &rejectError{"a link that leads nowhere"}
+	case j.fault != faultNone:
+		return &rejectError{j.fault.String()}
 	case !utf8.ValidString(j.key):
 		return &rejectError{"the name is not UTF-8"}
 	}
-	f, err := os.Open(filepath.Join(r.root, filepath.FromSlash(j.key)))
+	f, size, err := r.sources[j.source].open(&j.file)
 	if err != nil {
-		return err
+		return r.named(j, err)
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
+	if size > maxImageBytes {
+		return r.named(j, &rejectError{fmt.Sprintf("has %d bytes, the limit is %d", size, maxImageBytes)})
+	}
+	if err := r.window.acquire(j.seq, size); err != nil {
 		return err
 	}
-	named := hasImageExtension(j.key)
-	if info.Size() > maxImageBytes {
-		if !named {
-			return errNotImage
-		}
-		return &rejectError{fmt.Sprintf("has %d bytes, the limit is %d", info.Size(), maxImageBytes)}
+	j.held = size
+	return r.named(j, r.fill(j, f, int(size)))
+}
+
+// named turns the rejection of a file that is not named like an image into
+// errNotImage.
+func (r *readAhead) named(j *job, err error) error {
+	var reject *rejectError
+	if errors.As(err, &reject) && !hasImageExtension(j.key) {
+		return errNotImage
 	}
-	if err := r.window.acquire(j.seq, info.Size()); err != nil {
-		return err
-	}
-	if err := r.fill(j, f, int(info.Size())); err != nil {
-		return err
-	}
-	if j.header, err = decode.ReadHeader(j.data); err != nil {
-		if !named {
-			return errNotImage
-		}
-		return &rejectError{err.Error()}
-	}
-	j.crc = crc32.Checksum(j.data, castagnoli)
-	return nil
+	return err
 }
 
 // fill reads the whole of f, which has the given size.
-func (r *readAhead) fill(j *job, f *os.File, size int) error {
+func (r *readAhead) fill(j *job, f io.Reader, size int) error {
 	j.buf = r.buffers.Get().(*[]byte)
 	if cap(*j.buf) <= size {
 		*j.buf = make([]byte, size+1)
@@ -173,7 +168,7 @@ func (r *readAhead) fill(j *job, f *os.File, size int) error {
 	j.data = buf[:size]
 	switch {
 	case err == nil || (err == io.ErrUnexpectedEOF || err == io.EOF) && n != size:
-		return fmt.Errorf("%s changed while it was read", f.Name())
+		return errChanged(j.key)
 	case err == io.ErrUnexpectedEOF || err == io.EOF:
 		return nil
 	default:
@@ -183,6 +178,9 @@ func (r *readAhead) fill(j *job, f *os.File, size int) error {
 
 // hasImageExtension reports whether the file's name promises an image.
 func hasImageExtension(key string) bool {
+	if strings.HasPrefix(path.Base(key), "._") {
+		return false // what macOS puts beside a file in an archive
+	}
 	switch strings.ToLower(path.Ext(key)) {
 	case ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp":
 		return true

@@ -8,6 +8,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/seed-436d2970/pixpro/internal/atomicfile"
 )
 
 // stateName is a file that stands in Out until the manifest does: the settings
@@ -17,17 +21,33 @@ const stateName = "sharding.json"
 type state struct {
 	Version   int         `json:"version"`
 	ShardSize int64       `json:"shard_size"`
-	Files     int64       `json:"files"`   // in the input folder
-	Listing   string      `json:"listing"` // digest of their names
+	Order     Order       `json:"order"`
+	Seed      uint64      `json:"seed"`
+	MaxSide   int         `json:"max_side"`
+	Check     Check       `json:"check"`
+	Files     int64       `json:"files"`   // in the inputs
+	Listing   string      `json:"listing"` // digest of their names and labels
 	Shards    []ShardInfo `json:"shards"`
 }
 
+func (w *writer) newState(list *listing) state {
+	return state{
+		Version:   formatVersion,
+		ShardSize: w.cfg.ShardSize,
+		Order:     w.cfg.Order,
+		Seed:      w.cfg.Seed,
+		MaxSide:   w.cfg.MaxSide,
+		Check:     w.cfg.Check,
+		Files:     int64(len(list.files)),
+		Listing:   list.digest(),
+	}
+}
+
+// readState reads the state; where there is none the error is an
+// fs.ErrNotExist.
 func readState(dir string) (state, error) {
 	path := filepath.Join(dir, stateName)
 	data, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return state{}, errors.New("the folder is not empty and holds no interrupted run: name an empty one")
-	}
 	if err != nil {
 		return state{}, err
 	}
@@ -38,28 +58,72 @@ func readState(dir string) (state, error) {
 	return s, nil
 }
 
-func (s state) write(dir string) error {
-	return writeJSON(filepath.Join(dir, stateName), s)
+func (s state) write(fsys atomicfile.FS, dir string) error {
+	return writeJSON(fsys, filepath.Join(dir, stateName), s)
 }
 
-// removeState ends a run; one that was ended before is fine.
-func removeState(dir string) error {
-	err := os.Remove(filepath.Join(dir, stateName))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+// removeState ends a run: it removes the state and what killed runs left
+// unfinished. A run that was ended before is fine.
+func removeState(fsys atomicfile.FS, dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.Name() == stateName || isLeftover(e.Name()) {
+			err = errors.Join(err, fsys.Remove(filepath.Join(dir, e.Name())))
+		}
 	}
 	return err
 }
 
+// isLeftover reports whether a file of Out is one that was never finished.
+func isLeftover(name string) bool {
+	name, unfinished := strings.CutSuffix(name, atomicfile.TempSuffix)
+	for _, pattern := range []string{"input-*", "shard-*.arrow", stateName, rejectedName, manifestName} {
+		if ok, _ := filepath.Match(pattern, name); ok && unfinished {
+			return true
+		}
+	}
+	return false
+}
+
+// scratchName is the file that input n is decompressed to.
+func scratchName(n int) string { return fmt.Sprintf("input-%d%s", n, atomicfile.TempSuffix) }
+
+// inUse reports whether dir holds anything. To a resumed run, what one that
+// was killed before its state was written leaves behind is nothing.
+func inUse(dir string, resume bool) (bool, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, err
+	}
+	return slices.ContainsFunc(entries, func(e fs.DirEntry) bool {
+		return !resume || !isLeftover(e.Name())
+	}), nil
+}
+
 // continues says why a run with settings s cannot continue the one before.
 func (s state) continues(before state) error {
+	const remedy = "write to an empty folder"
+	differs := func(what string, then any) error {
+		return fmt.Errorf("the interrupted run had %s %v: give the same, or %s", what, then, remedy)
+	}
 	switch {
 	case s.Version != before.Version:
-		return fmt.Errorf("the interrupted run wrote version %d, this program writes %d: write to an empty folder", before.Version, s.Version)
+		return fmt.Errorf("the interrupted run wrote version %d, this program writes %d: %s", before.Version, s.Version, remedy)
 	case s.ShardSize != before.ShardSize:
-		return fmt.Errorf("the interrupted run had a shard size of %d bytes: give the same, or write to an empty folder", before.ShardSize)
+		return differs("a shard size of", before.ShardSize)
+	case s.Order != before.Order:
+		return differs("the order", before.Order)
+	case s.Seed != before.Seed:
+		return differs("the seed", before.Seed)
+	case s.MaxSide != before.MaxSide:
+		return differs("a largest side of", before.MaxSide)
+	case s.Check != before.Check:
+		return differs("the check", before.Check)
 	case s.Files != before.Files || s.Listing != before.Listing:
-		return fmt.Errorf("the input folder has changed since the interrupted run (%d files then, %d now): write to an empty folder", before.Files, s.Files)
+		return fmt.Errorf("the input or its labels have changed since the interrupted run (%d files then, %d now): %s", before.Files, s.Files, remedy)
 	}
 	return nil
 }
@@ -77,7 +141,7 @@ func (w *writer) keepShards(ctx context.Context, finished []ShardInfo, list *lis
 		}
 		after, before := rest, len(passed)
 		got, faults, err := checkShard(ctx, w.cfg.Out, info.Name, len(list.classes), func(s Sample) {
-			for len(after) > 0 && after[0].key != s.Key {
+			for len(after) > 0 && (after[0].key != s.Key || after[0].fault != faultNone) {
 				passed = append(passed, after[0])
 				after = after[1:]
 			}
@@ -99,19 +163,19 @@ func (w *writer) keepShards(ctx context.Context, finished []ShardInfo, list *lis
 		w.report.Bytes += info.ImageBytes
 		w.files += info.Rows
 	}
-	if err := removeShards(w.cfg.Out, len(w.manifest.Shards)); err != nil {
+	if err := removeShards(w.cfg.fs, w.cfg.Out, len(w.manifest.Shards)); err != nil {
 		return nil, err
 	}
 	w.mustFail = int64(len(passed))
 	start := len(list.files) - len(rest) - len(passed)
 	copy(list.files[start:], passed)
-	return list.files[start:], w.state.write(w.cfg.Out)
+	return list.files[start:], w.state.write(w.cfg.fs, w.cfg.Out)
 }
 
 // removeShards removes the shards from number n on.
-func removeShards(dir string, n int) error {
+func removeShards(fsys atomicfile.FS, dir string, n int) error {
 	for ; ; n++ {
-		err := os.Remove(filepath.Join(dir, shardName(n)))
+		err := fsys.Remove(filepath.Join(dir, shardName(n)))
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}

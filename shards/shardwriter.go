@@ -33,8 +33,8 @@ type shardWriter struct {
 func shardName(n int) string { return fmt.Sprintf("shard-%05d.arrow", n) }
 
 // newShardWriter starts the shard; batch is scratch memory and empty.
-func newShardWriter(dir, name string, batch *rowBatch) (*shardWriter, error) {
-	f, err := atomicfile.Create(filepath.Join(dir, name))
+func newShardWriter(fsys atomicfile.FS, dir, name string, batch *rowBatch) (*shardWriter, error) {
+	f, err := atomicfile.CreateOn(fsys, filepath.Join(dir, name))
 	if err != nil {
 		return nil, err
 	}

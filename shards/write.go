@@ -8,10 +8,10 @@ import (
 	"fmt"
 	"io/fs"
 	"math"
-	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 
 	"github.com/seed-436d2970/pixpro/internal/atomicfile"
 )
@@ -21,32 +21,101 @@ const (
 	rejectedName     = "rejected.jsonl"
 )
 
+// Check is how closely images are looked at before they are stored.
+type Check string
+
+const (
+	CheckHeader Check = "header" // the header is sound; the default
+	CheckDecode Check = "decode" // every pixel can be decoded
+)
+
+// Order is the order of the images in a dataset.
+type Order string
+
+const (
+	OrderPath    Order = "path"    // sorted by key; the default
+	OrderShuffle Order = "shuffle" // mixed, the same for the same seed
+)
+
+// defaultMaxBad is the share of bad images that Write accepts.
+const defaultMaxBad = 0.01
+
 // WriteConfig says what Write does.
 type WriteConfig struct {
-	In        string // folder of images; the class is the first folder below it
+	In     string   // folder, tar, zip or list of images, tars and zips also compressed
+	MoreIn []string // further inputs
+	Format string   // FormatFolder and so on; "": found by content
+	Labels string   // file with the labels of the inputs; "": as the inputs have them
+
 	Out       string // folder of shards, made if need be
 	ShardSize int64  // image bytes a shard, at most (but one image at least); 0: 256 MiB
-	Workers   int    // files read at once; 0: GOMAXPROCS
-	Resume    bool   // continue what an interrupted Write left in Out
+	Order     Order  // "": OrderPath
+	Seed      uint64 // of OrderShuffle
+	MaxSide   int    // longer sides are shrunk to so many pixels, as JPEGs; 0: images stay as they came
+
+	Check  Check   // "": CheckHeader
+	MaxBad float64 // share of bad files among images that ends the run; 0: 1 %, negative: none may be
+
+	Workers int  // files read at once; 0: GOMAXPROCS
+	Resume  bool // continue what an interrupted Write left in Out
 
 	// Progress, if not nil, is called from one goroutine after every file.
 	Progress func(WriteProgress)
+
+	fs atomicfile.FS // nil: the system's
 }
 
 // Validate says which field cannot be used.
 func (c *WriteConfig) Validate() error {
 	switch {
-	case c.In == "":
-		return errors.New("shards: In: a folder of images is needed")
+	case c.In == "" || slices.Contains(c.MoreIn, ""):
+		return errors.New("shards: In: a folder or an archive of images is needed")
+	case len(c.MoreIn) >= math.MaxUint16:
+		return fmt.Errorf("shards: MoreIn: %d inputs are too many", len(c.MoreIn))
+	case c.Format != "" && !slices.Contains(inputFormats, c.Format):
+		return fmt.Errorf("shards: Format is %q, must be one of %s", c.Format, strings.Join(inputFormats, ", "))
 	case c.Out == "":
 		return errors.New("shards: Out: a folder to write to is needed")
 	case c.ShardSize < 0 || c.ShardSize > math.MaxInt64/2:
 		return fmt.Errorf("shards: ShardSize is %d, must be a positive number of bytes", c.ShardSize)
+	case c.Order != "" && c.Order != OrderPath && c.Order != OrderShuffle:
+		return fmt.Errorf("shards: Order is %q, must be %s or %s", c.Order, OrderPath, OrderShuffle)
+	case c.Order != OrderShuffle && c.Seed != 0:
+		return fmt.Errorf("shards: Seed is %d, which only Order %s uses", c.Seed, OrderShuffle)
+	case c.MaxSide < 0 || c.MaxSide > 1<<16-1: // the largest JPEG
+		return fmt.Errorf("shards: MaxSide is %d, must be from 1 to 65535 pixels, or 0", c.MaxSide)
+	case c.Check != "" && c.Check != CheckHeader && c.Check != CheckDecode:
+		return fmt.Errorf("shards: Check is %q, must be %s or %s", c.Check, CheckHeader, CheckDecode)
+	case c.MaxBad != c.MaxBad || c.MaxBad > 1:
+		return fmt.Errorf("shards: MaxBad is %v, must be a fraction of 1", c.MaxBad)
 	case c.Workers < 0:
 		return fmt.Errorf("shards: Workers is %d, must not be negative", c.Workers)
 	}
 	return nil
 }
+
+func (c *WriteConfig) setDefaults() {
+	if c.ShardSize == 0 {
+		c.ShardSize = defaultShardSize
+	}
+	if c.Order == "" {
+		c.Order = OrderPath
+	}
+	if c.Check == "" {
+		c.Check = CheckHeader
+	}
+	if c.MaxBad == 0 {
+		c.MaxBad = defaultMaxBad
+	}
+	if c.Workers == 0 {
+		c.Workers = runtime.GOMAXPROCS(0)
+	}
+	if c.fs == nil {
+		c.fs = atomicfile.OS
+	}
+}
+
+func (c *WriteConfig) inputs() []string { return append([]string{c.In}, c.MoreIn...) }
 
 // WriteReport counts what Write did with the input.
 type WriteReport struct {
@@ -70,30 +139,32 @@ type rejection struct {
 	Reason string `json:"reason"`
 }
 
-// Write turns a folder of images into shards named shard-00000.arrow and so
-// on, in the order of their keys. The same input and ShardSize give the same
-// bytes whatever Workers is. The content decides what is an image. A file
-// that is none is skipped or, if its name says that it should be one, listed
-// in rejected.jsonl.
+// ErrTooManyBad is the class of error of a run that WriteConfig.MaxBad ended.
+var ErrTooManyBad = errors.New("too many bad files")
+
+// Write turns folders and archives of images into shards named
+// shard-00000.arrow and so on. The same input and settings give the same bytes
+// whatever Workers is. The content decides what is an image. A file that is
+// none is skipped or, if its name says that it should be one, listed in
+// rejected.jsonl.
 //
 // Out must be empty, unless Resume is set: then shards that an interrupted run
-// with the same input and ShardSize finished are checked and kept.
+// with the same input and settings finished are checked and kept.
 //
-// Memory stays below 512 MiB, apart from the list of files: their names and
-// 24 bytes each.
+// Memory stays below 512 MiB, apart from the list of files (see
+// docs/shard-format.md) and from images of more than ten million pixels where
+// images are decoded.
 func Write(ctx context.Context, cfg WriteConfig) (Manifest, WriteReport, error) {
 	if err := cfg.Validate(); err != nil {
 		return Manifest{}, WriteReport{}, err
 	}
-	if cfg.ShardSize == 0 {
-		cfg.ShardSize = defaultShardSize
-	}
-	if cfg.Workers == 0 {
-		cfg.Workers = runtime.GOMAXPROCS(0)
-	}
+	cfg.setDefaults()
 	w := &writer{cfg: cfg, batch: newRowBatch()}
 	m, err := w.run(ctx)
 	if err != nil {
+		if w.resumable {
+			err = fmt.Errorf("%w (what is finished is kept: pixpro shard --resume goes on from there)", err)
+		}
 		return Manifest{}, w.report, fmt.Errorf("shards: write %s: %w", cfg.Out, err)
 	}
 	return m, w.report, nil
@@ -102,31 +173,41 @@ func Write(ctx context.Context, cfg WriteConfig) (Manifest, WriteReport, error) 
 // writer is one call of Write.
 type writer struct {
 	cfg      WriteConfig
+	sources  []source
 	manifest Manifest
 	report   WriteReport
 	total    int64 // files in the input
 	files    int64 // of them, done
 
-	state    state
-	batch    *rowBatch
-	shard    *shardWriter     // being written, or nil
-	rejected *atomicfile.File // rejected.jsonl, or nil
-	first    *rejection
-	mustFail int64 // the next files that an earlier run rejected or skipped
+	state     state
+	resumable bool // the state is in Out
+	batch     *rowBatch
+	shard     *shardWriter     // being written, or nil
+	rejected  *atomicfile.File // rejected.jsonl, or nil
+	first     *rejection
+	mustFail  int64 // the next files that an earlier run rejected or skipped
 }
 
-func (w *writer) run(ctx context.Context) (Manifest, error) {
+func (w *writer) run(ctx context.Context) (m Manifest, err error) {
 	m, done, err := w.finished()
 	if err != nil || done {
 		return m, err
 	}
-	list, err := listFolder(ctx, w.cfg.In, w.cfg.Out)
+	defer func() {
+		for _, s := range w.sources {
+			err = errors.Join(err, s.Close())
+		}
+	}()
+	list, err := w.list(ctx)
 	if err != nil {
 		return Manifest{}, err
 	}
-	w.manifest = Manifest{Version: formatVersion, Classes: list.classes}
+	w.manifest = Manifest{Version: formatVersion, Classes: list.classes, MaxSide: w.cfg.MaxSide}
 	if w.manifest.Classes == nil {
 		w.manifest.Classes = []string{} // JSON's [] and not null
+	}
+	if w.cfg.Order == OrderShuffle {
+		w.manifest.Order, w.manifest.Seed = w.cfg.Order, w.cfg.Seed
 	}
 	w.total = int64(len(list.files))
 	w.report.Skipped = list.skipped
@@ -136,31 +217,41 @@ func (w *writer) run(ctx context.Context) (Manifest, error) {
 		return Manifest{}, err
 	}
 	err = w.writeShards(ctx, files)
-	if err == nil && w.manifest.Rows == 0 {
-		err = w.errNoImages()
+	if err == nil {
+		err = w.accept()
 	}
 	if err != nil {
-		return Manifest{}, errors.Join(err, w.discard())
+		return Manifest{}, errors.Join(err, w.discard(errors.Is(err, ErrTooManyBad)))
 	}
 	if w.rejected != nil {
 		if err := w.rejected.Commit(); err != nil {
 			return Manifest{}, err
 		}
 	}
-	if err := w.manifest.write(w.cfg.Out); err != nil {
+	if err := w.manifest.write(w.cfg.fs, w.cfg.Out); err != nil {
 		return Manifest{}, err
 	}
-	return w.manifest, removeState(w.cfg.Out)
+	w.resumable = false
+	return w.manifest, removeState(w.cfg.fs, w.cfg.Out)
+}
+
+// list opens and lists the inputs.
+func (w *writer) list(ctx context.Context) (*listing, error) {
+	for i, path := range w.cfg.inputs() {
+		s, err := openSource(ctx, &w.cfg, path, filepath.Join(w.cfg.Out, scratchName(i)))
+		if err != nil {
+			return nil, err
+		}
+		w.sources = append(w.sources, s)
+	}
+	return listSources(ctx, &w.cfg, w.sources)
 }
 
 // finished checks that Out may be written to, and returns its manifest if a
 // resumed run has nothing left to do.
 func (w *writer) finished() (m Manifest, done bool, err error) {
-	entries, err := os.ReadDir(w.cfg.Out)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && len(entries) == 0 {
-		return Manifest{}, false, nil
-	}
-	if err != nil {
+	used, err := inUse(w.cfg.Out, w.cfg.Resume)
+	if err != nil || !used {
 		return Manifest{}, false, err
 	}
 	if !w.cfg.Resume {
@@ -174,34 +265,48 @@ func (w *writer) finished() (m Manifest, done bool, err error) {
 		return Manifest{}, false, err
 	}
 	w.report = WriteReport{Rows: m.Rows, Bytes: m.ImageBytes, Shards: len(m.Shards), Kept: len(m.Shards)}
-	return m, true, removeState(w.cfg.Out)
+	return m, true, removeState(w.cfg.fs, w.cfg.Out)
 }
 
 // begin records the run's settings in Out, or, resuming one, keeps its
 // finished shards. It returns the files that are still to be read.
 func (w *writer) begin(ctx context.Context, list *listing) ([]file, error) {
-	w.state = state{Version: formatVersion, ShardSize: w.cfg.ShardSize, Files: int64(len(list.files)), Listing: list.digest()}
-	entries, err := os.ReadDir(w.cfg.Out)
-	if err == nil && len(entries) > 0 {
-		before, err := readState(w.cfg.Out)
-		if err != nil {
-			return nil, err
-		}
+	w.state = w.newState(list)
+	before, err := readState(w.cfg.Out)
+	switch {
+	case err == nil:
 		if err := w.state.continues(before); err != nil {
 			return nil, err
 		}
+		w.resumable = true
+		err := w.cfg.fs.Remove(filepath.Join(w.cfg.Out, rejectedName)) // of a run that too many bad files ended
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
 		return w.keepShards(ctx, before.Shards, list)
-	}
-	if err := os.MkdirAll(w.cfg.Out, 0o777); err != nil {
+	case !errors.Is(err, fs.ErrNotExist):
 		return nil, err
 	}
-	return list.files, w.state.write(w.cfg.Out)
+	if used, err := inUse(w.cfg.Out, true); err != nil || used {
+		return nil, errors.Join(err, errors.New("the folder is not empty and holds no interrupted run: name an empty one"))
+	}
+	if err := w.cfg.fs.MkdirAll(w.cfg.Out); err != nil {
+		return nil, err
+	}
+	if err := w.state.write(w.cfg.fs, w.cfg.Out); err != nil {
+		return nil, err
+	}
+	w.resumable = true
+	return list.files, nil
 }
 
 // writeShards reads the files in order and writes all that are images.
 func (w *writer) writeShards(ctx context.Context, files []file) error {
 	ctx, cancel := context.WithCancel(ctx)
-	ahead := newReadAhead(ctx, w.cfg.In, files, w.cfg.Workers)
+	memory := newPixelMemory()
+	ahead := newReadAhead(ctx, w.sources, files, w.cfg.Workers, func() *examiner {
+		return &examiner{check: w.cfg.Check, maxSide: w.cfg.MaxSide, decoder: decoder{memory: memory}}
+	})
 	defer ahead.wait()
 	defer cancel()
 	for {
@@ -221,7 +326,30 @@ func (w *writer) writeShards(ctx context.Context, files []file) error {
 			w.cfg.Progress(WriteProgress{Files: w.files, TotalFiles: w.total, WriteReport: w.report})
 		}
 	}
+	for _, s := range w.sources {
+		if err := s.unchanged(); err != nil {
+			return err
+		}
+	}
 	return w.finishShard()
+}
+
+// accept says whether the result is one to keep.
+func (w *writer) accept() error {
+	if w.manifest.Rows == 0 {
+		return w.errNoImages()
+	}
+	return w.tooManyBad(w.report.Rows + w.report.Rejected)
+}
+
+// tooManyBad is the error if more than MaxBad of the images are bad.
+func (w *writer) tooManyBad(images int64) error {
+	share := max(w.cfg.MaxBad, 0)
+	if float64(w.report.Rejected) <= share*float64(images) {
+		return nil
+	}
+	return fmt.Errorf("%w: %d of %d, more than %.3g %%; the first: %s: %s; see %s, and raise the limit (--max-bad) to go on without them",
+		ErrTooManyBad, w.report.Rejected, images, 100*share, w.first.Key, w.first.Reason, rejectedName)
 }
 
 // add puts one file where it belongs.
@@ -251,7 +379,7 @@ func (w *writer) add(j *job) error {
 	}
 	if w.shard == nil {
 		var err error
-		if w.shard, err = newShardWriter(w.cfg.Out, shardName(len(w.manifest.Shards)), w.batch); err != nil {
+		if w.shard, err = newShardWriter(w.cfg.fs, w.cfg.Out, shardName(len(w.manifest.Shards)), w.batch); err != nil {
 			return err
 		}
 	}
@@ -263,12 +391,19 @@ func (w *writer) add(j *job) error {
 func (w *writer) reject(r rejection) error {
 	if w.rejected == nil {
 		var err error
-		if w.rejected, err = atomicfile.Create(filepath.Join(w.cfg.Out, rejectedName)); err != nil {
+		if w.rejected, err = atomicfile.CreateOn(w.cfg.fs, filepath.Join(w.cfg.Out, rejectedName)); err != nil {
 			return err
 		}
 		w.first = &r
 	}
 	w.report.Rejected++
+	if err := w.writeRejection(r); err != nil {
+		return err
+	}
+	return w.tooManyBad(w.total) // whatever the files to come are
+}
+
+func (w *writer) writeRejection(r rejection) error {
 	var line bytes.Buffer
 	enc := json.NewEncoder(&line)
 	enc.SetEscapeHTML(false)
@@ -289,7 +424,7 @@ func (w *writer) finishShard() error {
 	}
 	w.shard = nil
 	w.addShard(info)
-	return w.state.write(w.cfg.Out)
+	return w.state.write(w.cfg.fs, w.cfg.Out)
 }
 
 func (w *writer) addShard(info ShardInfo) {
@@ -301,23 +436,33 @@ func (w *writer) addShard(info ShardInfo) {
 }
 
 // discard removes what is half written. The folder is then empty or can be
-// resumed.
-func (w *writer) discard() error {
+// resumed. The list of rejected files can be kept, for people to look at.
+func (w *writer) discard(keepRejected bool) error {
 	var err error
 	if w.shard != nil {
 		err = w.shard.discard()
 	}
-	if w.rejected != nil {
+	switch {
+	case w.rejected == nil:
+	case keepRejected:
+		return errors.Join(err, w.rejected.Commit())
+	default:
 		err = errors.Join(err, w.rejected.Close())
 	}
 	if len(w.state.Shards) == 0 {
-		err = errors.Join(err, removeState(w.cfg.Out))
+		// A shard whose folder could not be flushed may be there all the same.
+		removeErr := removeShards(w.cfg.fs, w.cfg.Out, 0)
+		if removeErr == nil {
+			removeErr = removeState(w.cfg.fs, w.cfg.Out)
+		}
+		w.resumable = removeErr != nil
+		err = errors.Join(err, removeErr)
 	}
 	return err
 }
 
 func (w *writer) errNoImages() error {
-	msg := fmt.Sprintf("no images in %s (%d files skipped, %d rejected", w.cfg.In, w.report.Skipped, w.report.Rejected)
+	msg := fmt.Sprintf("no images in %s (%d files skipped, %d rejected", strings.Join(w.cfg.inputs(), ", "), w.report.Skipped, w.report.Rejected)
 	if w.first != nil {
 		msg += fmt.Sprintf("; the first: %s: %s", w.first.Key, w.first.Reason)
 	}

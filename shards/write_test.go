@@ -17,6 +17,8 @@ import (
 	"github.com/apache/arrow/go/v15/arrow/array"
 	"github.com/apache/arrow/go/v15/arrow/ipc"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/seed-436d2970/pixpro/internal/atomicfile"
 )
 
 func TestWriteKeepsEveryImage(t *testing.T) {
@@ -31,7 +33,7 @@ func TestWriteKeepsEveryImage(t *testing.T) {
 	}
 	in := tree(t, files)
 	out := filepath.Join(t.TempDir(), "new", "folder")
-	m, report, err := Write(context.Background(), WriteConfig{In: in, Out: out})
+	m, report, err := Write(context.Background(), WriteConfig{In: in, Out: out, MaxBad: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,7 +140,7 @@ func TestSameBytesForAnyNumberOfWorkers(t *testing.T) {
 	var want map[string]string
 	for _, workers := range []int{1, 2, 7} {
 		out := filepath.Join(t.TempDir(), "out")
-		if _, _, err := Write(context.Background(), WriteConfig{In: in, Out: out, ShardSize: 8 << 10, Workers: workers}); err != nil {
+		if _, _, err := Write(context.Background(), WriteConfig{In: in, Out: out, ShardSize: 8 << 10, Workers: workers, MaxBad: 1}); err != nil {
 			t.Fatal(err)
 		}
 		got := digests(t, out)
@@ -180,7 +182,7 @@ func TestResumeAfterCancelGivesTheSameBytes(t *testing.T) {
 	want := digests(t, whole)
 	for n := int64(1); n <= 24; n++ {
 		out := filepath.Join(t.TempDir(), "out")
-		cfg := WriteConfig{In: in, Out: out, ShardSize: 2 << 10, Workers: 2}
+		cfg := WriteConfig{In: in, Out: out, ShardSize: 2 << 10, Workers: 2, MaxBad: 1}
 		ctx, progress := stopAfter(n)
 		cfg.Progress = progress
 		if _, _, err := Write(ctx, cfg); !errors.Is(err, context.Canceled) {
@@ -210,7 +212,7 @@ func interrupted(t *testing.T, in string) (out string, cfg WriteConfig) {
 	t.Helper()
 	out = filepath.Join(t.TempDir(), "out")
 	ctx, progress := stopAfter(22)
-	cfg = WriteConfig{In: in, Out: out, ShardSize: 2 << 10, Workers: 2, Progress: progress}
+	cfg = WriteConfig{In: in, Out: out, ShardSize: 2 << 10, Workers: 2, MaxBad: 1, Progress: progress}
 	if _, _, err := Write(ctx, cfg); !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
 	}
@@ -246,7 +248,7 @@ func TestResumeChecksWhatItFinds(t *testing.T) {
 				return err
 			}
 			s.Shards = s.Shards[:len(s.Shards)-1]
-			return s.write(out)
+			return s.write(atomicfile.OS, out)
 		},
 	} {
 		out, cfg := interrupted(t, in)
@@ -273,7 +275,7 @@ func TestResumeRefusesOtherInput(t *testing.T) {
 		"another shard size": {func(in string, cfg *WriteConfig) error { cfg.ShardSize++; return nil }, "shard size of 2048"},
 		"a new file": {func(in string, cfg *WriteConfig) error {
 			return os.WriteFile(filepath.Join(in, "cat", "new"), nil, 0o666)
-		}, "input folder has changed"},
+		}, "the input or its labels have changed"},
 		"a rejected file that was mended": {func(in string, cfg *WriteConfig) error {
 			return os.WriteFile(filepath.Join(in, "cat", "000b.jpg"), picture(t, "jpeg", 3, 3, 3), 0o666)
 		}, "cat/000b.jpg has changed"},
@@ -294,7 +296,7 @@ func TestWriteRefusesAFolderInUse(t *testing.T) {
 	in := classTree(t, 6)
 	out := write(t, in, 0)
 	before := digests(t, out)
-	cfg := WriteConfig{In: in, Out: out}
+	cfg := WriteConfig{In: in, Out: out, MaxBad: 1}
 	if _, _, err := Write(context.Background(), cfg); err == nil || !strings.Contains(err.Error(), "not empty") {
 		t.Errorf("writing twice: error is %v", err)
 	}
@@ -319,13 +321,21 @@ func TestWriteErrors(t *testing.T) {
 		cfg  WriteConfig
 		want string
 	}{
-		"no input":          {WriteConfig{Out: none}, "In: a folder of images is needed"},
+		"no input":          {WriteConfig{Out: none}, "In: a folder or an archive of images is needed"},
 		"no output":         {WriteConfig{In: bad}, "Out: a folder"},
 		"negative size":     {WriteConfig{In: bad, Out: none, ShardSize: -1}, "ShardSize is -1"},
 		"negative workers":  {WriteConfig{In: bad, Out: none, Workers: -1}, "Workers is -1"},
 		"missing input":     {WriteConfig{In: filepath.Join(none, "x"), Out: none}, "no such file"},
-		"a file as input":   {WriteConfig{In: file, Out: none}, "is not a folder"},
-		"nothing but waste": {WriteConfig{In: bad, Out: none}, "1 files skipped, 1 rejected; the first: a/x.jpg: "},
+		"an image as input": {WriteConfig{In: file, Out: none}, "is no tar, zip or list of paths"},
+		"a file as folder":  {WriteConfig{In: file, Out: none, Format: FormatFolder}, "is not a folder"},
+		"a folder as tar":   {WriteConfig{In: bad, Out: none, Format: FormatTar}, "is a folder and not a tar"},
+		"unknown format":    {WriteConfig{In: bad, Out: none, Format: "rar"}, `Format is "rar"`},
+		"unknown order":     {WriteConfig{In: bad, Out: none, Order: "size"}, `Order is "size"`},
+		"seed unused":       {WriteConfig{In: bad, Out: none, Seed: 3}, "Seed is 3, which only Order shuffle uses"},
+		"unknown check":     {WriteConfig{In: bad, Out: none, Check: "all"}, `Check is "all"`},
+		"too large a side":  {WriteConfig{In: bad, Out: none, MaxSide: 1 << 16}, "MaxSide is 65536"},
+		"share over 1":      {WriteConfig{In: bad, Out: none, MaxBad: 5}, "MaxBad is 5"},
+		"nothing but waste": {WriteConfig{In: bad, Out: none, MaxBad: 1}, "1 files skipped, 1 rejected; the first: a/x.jpg: "},
 	} {
 		_, _, err := Write(context.Background(), c.cfg)
 		if err == nil || !strings.Contains(err.Error(), c.want) {

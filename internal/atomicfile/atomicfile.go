@@ -13,23 +13,29 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 )
+
+// TempSuffix follows the final name in the name of a file that is not complete.
+const TempSuffix = ".tmp"
 
 // File is a file being written. Write to it, then Commit; Close without
 // Commit discards it.
 type File struct {
-	f    *os.File
+	fsys FS
+	f    Handle // nil once closed
 	path string
 }
 
 // Create starts writing the file at path.
-func Create(path string) (*File, error) {
-	f, err := os.OpenFile(path+".tmp", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o666)
+func Create(path string) (*File, error) { return CreateOn(OS, path) }
+
+// CreateOn is Create on another file system.
+func CreateOn(fsys FS, path string) (*File, error) {
+	f, err := fsys.Create(path + TempSuffix)
 	if err != nil {
 		return nil, err
 	}
-	return &File{f: f, path: path}, nil
+	return &File{fsys: fsys, f: f, path: path}, nil
 }
 
 // Write implements io.Writer.
@@ -49,16 +55,15 @@ func (f *File) Commit() error {
 	if err := f.f.Sync(); err != nil {
 		return errors.Join(err, f.Close())
 	}
-	name := f.f.Name()
-	if err := f.f.Close(); err != nil {
-		f.f = nil
-		return errors.Join(err, os.Remove(name))
-	}
+	err := f.f.Close()
 	f.f = nil
-	if err := os.Rename(name, f.path); err != nil {
-		return errors.Join(err, os.Remove(name))
+	if err == nil {
+		err = f.fsys.Rename(f.path+TempSuffix, f.path)
 	}
-	return syncDir(filepath.Dir(f.path))
+	if err != nil {
+		return errors.Join(err, f.fsys.Remove(f.path+TempSuffix))
+	}
+	return f.fsys.SyncDir(filepath.Dir(f.path))
 }
 
 // Close discards the file unless it was committed. It may be called more than
@@ -67,15 +72,17 @@ func (f *File) Close() error {
 	if f.f == nil {
 		return nil
 	}
-	name := f.f.Name()
 	err := f.f.Close()
 	f.f = nil
-	return errors.Join(err, os.Remove(name))
+	return errors.Join(err, f.fsys.Remove(f.path+TempSuffix))
 }
 
 // WriteFile writes data to the file at path.
-func WriteFile(path string, data []byte) error {
-	f, err := Create(path)
+func WriteFile(path string, data []byte) error { return WriteFileOn(OS, path, data) }
+
+// WriteFileOn is WriteFile on another file system.
+func WriteFileOn(fsys FS, path string, data []byte) error {
+	f, err := CreateOn(fsys, path)
 	if err != nil {
 		return err
 	}
@@ -88,23 +95,11 @@ func WriteFile(path string, data []byte) error {
 // RenameDir gives a folder whose files are flushed its final name, which must
 // be free, and flushes the folder that it lies in.
 func RenameDir(from, to string) error {
-	if err := syncDir(from); err != nil {
+	if err := OS.SyncDir(from); err != nil {
 		return err
 	}
-	if err := os.Rename(from, to); err != nil {
+	if err := OS.Rename(from, to); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(to))
-}
-
-// syncDir makes a rename in the folder survive a loss of power.
-func syncDir(dir string) error {
-	if runtime.GOOS == "windows" {
-		return nil // folders cannot be flushed there
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return OS.SyncDir(filepath.Dir(to))
 }

@@ -2,7 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 
 	"github.com/rs/zerolog/log"
 	"github.com/spf13/cobra"
@@ -13,40 +16,100 @@ import (
 func newShard() *cobra.Command {
 	var (
 		cfg    shards.WriteConfig
+		inputs []string
 		size   = byteSize(256 << 20)
+		maxBad = share(0.01)
 		asJSON bool
 	)
 	cmd := &cobra.Command{
 		Use:   "shard --in PATH --out DIR",
-		Short: "Pack a folder of images into shards",
-		Long: `Pack a folder of images into Arrow IPC files that can be read at any place
-without unpacking, with a manifest of their checksums.
+		Short: "Pack images from folders and archives into shards",
+		Long: `Pack images into Arrow IPC files that can be read at any place without
+unpacking, with a manifest of their checksums.
 
-The folder below --in that an image lies in is its class; images beside such
-folders have none. Images are stored as they are. Files that do not parse as
-images are listed in rejected.jsonl.
+--in takes, and tells apart by content:
+  folder      the first folder below it that an image lies in is its class
+  tar         such a folder in a tar, or a tar of one tar a class, as
+              ImageNet's training images come
+  zip         such a folder in a zip; labels come from NAME_map.txt if that
+              file lies beside NAME.zip
+  webdataset  a tar with NAME.cls for the class of NAME.jpg
+  list        a text file with the path of an image on every line, relative
+              to the file's folder
+Archives may be compressed by gzip or zstd; they are decompressed into a
+temporary file in --out first.
+
+--labels gives the classes of images that lie in no folders. Its lines are
+NAME<tab>LABEL, or a number from 1 for each image in the order of their names,
+as in ILSVRC2012_validation_ground_truth.txt.
+
+Images are stored as they are, unless --max-side shrinks them. Files named like
+images that are none are listed in rejected.jsonl with the reason, and if they
+are more than --max-bad of all, the run stops.
 
 An interrupted run is finished by the same command with --resume.`,
 		Example: `  pixpro shard --in imagenet/train --out shards/
-  pixpro shard --in imagenet/train --out shards/ --shard-size 1GiB --resume`,
+  pixpro shard --in ILSVRC2012_img_train.tar --out shards/ --order shuffle --seed 1
+  pixpro shard --in ILSVRC2012_img_val.tar --labels val_map.txt --out val-shards/
+  pixpro shard --in part-0.tar.zst --in part-1.tar.zst --out shards/ --check decode
+  pixpro shard --in photos.zip --out shards/ --max-side 512 --shard-size 1GiB --resume`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := required(cmd, "in", "out"); err != nil {
+			if err := required(cmd, "out"); err != nil {
 				return err
 			}
+			if len(inputs) == 0 {
+				return usageError{errors.New("--in is needed: a folder or an archive of images")}
+			}
+			cfg.In, cfg.MoreIn = inputs[0], inputs[1:]
 			cfg.ShardSize = int64(size)
+			cfg.MaxBad = float64(maxBad)
+			if maxBad == 0 {
+				cfg.MaxBad = -1 // 0 is the default there
+			}
+			if err := cfg.Validate(); err != nil {
+				return usageError{err}
+			}
 			return shard(cmd.Context(), cmd, cfg, asJSON)
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&cfg.In, "in", "", "folder of class folders of images")
+	f.StringArrayVar(&inputs, "in", nil, "folder, tar, zip, WebDataset or list of images; may be repeated")
+	f.StringVar(&cfg.Format, "format", "", "what --in is: folder, tar, zip, webdataset or list (default: found by content)")
+	f.StringVar(&cfg.Labels, "labels", "", "file with the labels of the images")
 	f.StringVar(&cfg.Out, "out", "", "folder for the shards")
 	f.Var(&size, "shard-size", "image bytes in a shard, at most")
+	f.StringVar((*string)(&cfg.Order), "order", string(shards.OrderPath), "path: sorted; shuffle: mixed by --seed")
+	f.Uint64Var(&cfg.Seed, "seed", 0, "seed of --order shuffle")
+	f.IntVar(&cfg.MaxSide, "max-side", 0, "shrink longer sides to so many pixels, as JPEGs of quality 90 (default: images stay as they came)")
+	f.StringVar((*string)(&cfg.Check), "check", string(shards.CheckHeader), "header, or decode: every pixel")
+	f.Var(&maxBad, "max-bad", "share of bad images that stops the run, such as 0.02 or 2%")
 	f.IntVar(&cfg.Workers, "workers", 0, "files read at once (default: one a core)")
 	f.BoolVar(&cfg.Resume, "resume", false, "finish what an interrupted run began")
 	f.BoolVar(&asJSON, "json", false, "print the result as JSON")
 	return cmd
 }
+
+// share is a flag such as 0.02 or 2%.
+type share float64
+
+func (s *share) Set(text string) error {
+	number, percent := strings.CutSuffix(text, "%")
+	f, err := strconv.ParseFloat(number, 64)
+	if percent {
+		f /= 100
+	}
+	if err != nil || !(f >= 0 && f <= 1) {
+		return errors.New("use a share such as 0.02 or 2%")
+	}
+	*s = share(f)
+	return nil
+}
+
+func (s *share) String() string { return strconv.FormatFloat(100*float64(*s), 'g', -1, 64) + "%" }
+
+// Type implements pflag.Value.
+func (s *share) Type() string { return "share" }
 
 func shard(ctx context.Context, cmd *cobra.Command, cfg shards.WriteConfig, asJSON bool) error {
 	bar := newProgress("sharding", 0, false)

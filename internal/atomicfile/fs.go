@@ -1,0 +1,54 @@
+package atomicfile
+
+import (
+	"errors"
+	"io"
+	"os"
+	"runtime"
+)
+
+// FS is what writing needs of a file system. Tests put one in place of OS
+// whose n-th operation fails.
+type FS interface {
+	Create(path string) (Handle, error) // an empty file, whatever was there
+	Rename(from, to string) error       // replaces what is at to
+	Remove(path string) error
+	MkdirAll(path string) error
+	// SyncDir makes renames in the folder survive a loss of power.
+	SyncDir(path string) error
+}
+
+// Handle is a file open for writing.
+type Handle interface {
+	io.WriteCloser
+	Sync() error // flushes to the device
+}
+
+// OS is the operating system's file system.
+var OS FS = osFS{}
+
+type osFS struct{}
+
+func (osFS) Create(path string) (Handle, error) {
+	// Not a *os.File that is nil in an interface that is not.
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o666)
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+func (osFS) Rename(from, to string) error { return os.Rename(from, to) }
+func (osFS) Remove(path string) error     { return os.Remove(path) }
+func (osFS) MkdirAll(path string) error   { return os.MkdirAll(path, 0o777) }
+
+func (osFS) SyncDir(path string) error {
+	if runtime.GOOS == "windows" {
+		return nil // folders cannot be flushed there
+	}
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

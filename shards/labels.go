@@ -1,0 +1,192 @@
+package shards
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// maxClasses bounds the numbers that classes may have.
+const maxClasses = 1 << 20
+
+// labels is a file of labels: for names, or for images in the order of their
+// names.
+type labels struct {
+	path    string
+	byName  map[string]string
+	inOrder []string // from 1, as ILSVRC's ground truth; nil: byName
+}
+
+// readLabels reads lines of a name and a label with a tab (or a space) between
+// them, or lines of a number each.
+func readLabels(name string) (*labels, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	l := &labels{path: name}
+	err = eachLine(f, func(line []byte) error {
+		i := bytes.LastIndexByte(line, '\t')
+		if i < 0 {
+			i = bytes.LastIndexByte(bytes.TrimRight(line, " "), ' ')
+		}
+		value := string(bytes.TrimSpace(line[i+1:]))
+		if i < 0 {
+			if n, err := strconv.Atoi(value); err != nil || n < 1 || n > maxClasses {
+				return fmt.Errorf("%.40q is neither NAME<tab>LABEL nor a number from 1", line)
+			}
+			l.inOrder = append(l.inOrder, value)
+		} else {
+			if l.byName == nil {
+				l.byName = map[string]string{}
+			}
+			key := archiveKey(string(line[:i]))
+			if before, found := l.byName[key]; found && before != value {
+				return fmt.Errorf("%s has the label %s and the label %s", key, before, value)
+			}
+			l.byName[key] = value
+		}
+		if l.byName != nil && l.inOrder != nil {
+			return errors.New("some lines have a name and some have none")
+		}
+		return nil
+	})
+	if err == nil && l.byName == nil && l.inOrder == nil {
+		err = errors.New("has no labels")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return l, nil
+}
+
+// apply gives the files their labels. A file of another folder than the labels
+// say is found by its own name.
+func (l *labels) apply(c *contents) error {
+	if l.inOrder != nil {
+		return l.applyInOrder(c)
+	}
+	found := 0
+	err := c.relabel(func(key string) (string, bool) {
+		value, ok := l.byName[key]
+		if !ok {
+			value, ok = l.byName[path.Base(key)]
+		}
+		if ok {
+			found++
+		}
+		return value, ok
+	})
+	if err == nil && found == 0 {
+		err = errors.New("none of its names is one of the input's")
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", l.path, err)
+	}
+	return nil
+}
+
+func (l *labels) applyInOrder(c *contents) error {
+	var keys []string
+	for _, f := range c.files {
+		if hasImageExtension(f.key) {
+			keys = append(keys, f.key)
+		}
+	}
+	if len(keys) != len(l.inOrder) {
+		return fmt.Errorf("%s: has %d labels for %d images: one a line is needed", l.path, len(l.inOrder), len(keys))
+	}
+	// Images of a flat archive and of folders are in the same order.
+	slices.SortFunc(keys, func(a, b string) int {
+		return cmp.Or(cmp.Compare(path.Base(a), path.Base(b)), cmp.Compare(a, b))
+	})
+	values := make(map[string]string, len(keys))
+	most := 0
+	for i, key := range keys {
+		n, err := strconv.Atoi(l.inOrder[i])
+		if err != nil {
+			return err
+		}
+		most = max(most, n)
+		values[key] = strconv.Itoa(n - 1) // labels count from 0
+	}
+	err := c.relabel(func(key string) (string, bool) {
+		value, ok := values[key]
+		return value, ok
+	})
+	for i := range most {
+		c.classes[i] = strconv.Itoa(i + 1)
+	}
+	return err
+}
+
+// relabel gives every file the class that value has for its key, or none. If
+// all values are numbers they are the labels, and a class has the name of the
+// folder that holds its images, if that is the same for all.
+func (c *contents) relabel(value func(key string) (string, bool)) error {
+	type named struct{ value, folder string }
+	kept := make([]named, len(c.files))
+	numbers, names := "", "" // an example of each
+	for i, f := range c.files {
+		v, found := value(f.key)
+		if !found {
+			continue
+		}
+		if v == "" || !utf8.ValidString(v) {
+			return fmt.Errorf("the label %q of %s is no name of a class", v, f.key)
+		}
+		kept[i] = named{v, folderClass(f.key)}
+		if isNumber(v) {
+			numbers = v
+		} else {
+			names = v
+		}
+	}
+	if names != "" && numbers != "" {
+		return fmt.Errorf("some labels are numbers (%s) and some are names (%s)", numbers, names)
+	}
+	c.classes, c.index, c.numbered = nil, nil, numbers != ""
+	ambiguous := map[int32]bool{}
+	for i, k := range kept {
+		f := &c.files[i]
+		switch {
+		case k.value == "":
+			f.label = -1
+		case !c.numbered:
+			f.label = c.class(k.value)
+		default:
+			n, err := strconv.ParseInt(k.value, 10, 32)
+			if err != nil || n < 0 || n >= maxClasses {
+				return fmt.Errorf("the label %s of %s is not from 0 to %d", k.value, f.key, maxClasses-1)
+			}
+			f.label = int32(n)
+			for len(c.classes) <= int(n) {
+				c.classes = append(c.classes, "")
+			}
+			switch c.classes[n] {
+			case k.folder:
+			case "":
+				c.classes[n] = strings.Clone(k.folder)
+			default:
+				ambiguous[f.label] = true
+			}
+		}
+	}
+	for n := range ambiguous {
+		c.classes[n] = ""
+	}
+	return nil
+}
+
+func isNumber(s string) bool {
+	_, err := strconv.ParseInt(s, 10, 64)
+	return err == nil
+}

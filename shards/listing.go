@@ -1,0 +1,209 @@
+package shards
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math/bits"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// listing is the content of all inputs, in the order of the output.
+type listing struct {
+	classes []string
+	files   []file
+	skipped int64 // that are not even looked at
+}
+
+// listSources lists and joins the inputs.
+func listSources(ctx context.Context, cfg *WriteConfig, sources []source) (*listing, error) {
+	var given *labels
+	if cfg.Labels != "" {
+		var err error
+		if given, err = readLabels(cfg.Labels); err != nil {
+			return nil, err
+		}
+		if given.inOrder != nil && len(sources) > 1 {
+			return nil, fmt.Errorf("%s: labels without names fit one input, there are %d", cfg.Labels, len(sources))
+		}
+	}
+	inputs := make([]*contents, len(sources))
+	for i, s := range sources {
+		c, err := s.list(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if given != nil {
+			if err := given.apply(c); err != nil {
+				return nil, err
+			}
+		}
+		inputs[i] = c
+	}
+	l := &listing{}
+	if err := l.joinClasses(inputs); err != nil {
+		return nil, err
+	}
+	for i, c := range inputs {
+		l.skipped += c.skipped
+		for j := range c.files {
+			c.files[j].source = uint16(i)
+		}
+		l.files = append(l.files, c.files...)
+		inputs[i] = nil
+	}
+	l.sort()
+	if l.clash() >= 0 {
+		l.prefixKeys(cfg.inputs())
+		if i := l.clash(); i >= 0 {
+			f := l.files[i]
+			return nil, fmt.Errorf("%s and another input of that name both have %s: rename one of them", cfg.inputs()[f.source], f.key)
+		}
+	}
+	l.markReplaced()
+	if cfg.Order == OrderShuffle {
+		l.shuffle(cfg.Seed)
+	}
+	return l, nil
+}
+
+// joinClasses numbers the classes of all inputs together.
+func (l *listing) joinClasses(inputs []*contents) error {
+	numbered, named := false, false
+	for _, c := range inputs {
+		numbered = numbered || c.numbered
+		named = named || !c.numbered && len(c.classes) > 0
+	}
+	if numbered && named {
+		return errors.New("some inputs number their classes and some name them: write them to datasets of their own, or give --labels with names for all")
+	}
+	if numbered {
+		l.classes = joinNumbered(inputs)
+		return nil
+	}
+	for _, c := range inputs {
+		l.classes = append(l.classes, c.classes...)
+	}
+	slices.Sort(l.classes)
+	l.classes = slices.Compact(l.classes)
+	for _, c := range inputs {
+		label := make([]int32, len(c.classes))
+		for i, name := range c.classes {
+			n, _ := slices.BinarySearch(l.classes, name)
+			label[i] = int32(n)
+		}
+		for i := range c.files {
+			if f := &c.files[i]; f.label >= 0 {
+				f.label = label[f.label]
+			}
+		}
+	}
+	return nil
+}
+
+// joinNumbered returns the names of numbered classes: those that the inputs
+// have for them, or the numbers if there are not enough names or some are used
+// twice.
+func joinNumbered(inputs []*contents) []string {
+	var classes []string
+	unnamed := false
+	for _, c := range inputs {
+		for i, name := range c.classes {
+			if i == len(classes) {
+				classes = append(classes, "")
+			}
+			unnamed = unnamed || classes[i] != "" && name != "" && classes[i] != name
+			if name != "" {
+				classes[i] = name
+			}
+		}
+	}
+	seen := make(map[string]bool, len(classes))
+	for i, name := range classes {
+		if name == "" {
+			classes[i] = strconv.Itoa(i)
+		}
+		unnamed = unnamed || seen[classes[i]]
+		seen[classes[i]] = true
+	}
+	if unnamed {
+		for i := range classes {
+			classes[i] = strconv.Itoa(i)
+		}
+	}
+	return classes
+}
+
+func (l *listing) sort() {
+	slices.SortFunc(l.files, func(a, b file) int {
+		return cmp.Or(cmp.Compare(a.key, b.key), cmp.Compare(a.source, b.source), cmp.Compare(a.at, b.at))
+	})
+}
+
+// clash is the place of a key that a second input has too, -1 without one.
+func (l *listing) clash() int {
+	for i := 1; i < len(l.files); i++ {
+		if a, b := &l.files[i-1], &l.files[i]; a.key == b.key && a.source != b.source {
+			return i
+		}
+	}
+	return -1
+}
+
+// prefixKeys puts the name of the input in front of every key.
+func (l *listing) prefixKeys(inputs []string) {
+	for i := range l.files {
+		f := &l.files[i]
+		f.key = inputName(inputs[f.source]) + "/" + f.key
+	}
+	l.sort()
+}
+
+// inputName is an input's file name without extensions.
+func inputName(path string) string {
+	name := filepath.Base(filepath.Clean(path))
+	for _, extension := range []string{".gz", ".zst", ".tgz", ".tar", ".zip", ".txt"} {
+		name = strings.TrimSuffix(name, extension)
+	}
+	return name
+}
+
+// markReplaced keeps the last of the files of one name: it is the one that
+// unpacking would leave.
+func (l *listing) markReplaced() {
+	for i := 1; i < len(l.files); i++ {
+		if l.files[i].key == l.files[i-1].key {
+			l.files[i-1].fault = faultReplaced
+		}
+	}
+}
+
+// shuffle puts the files in the order of a permutation (Fisher and Yates's,
+// on PCG) that depends on the seed and their number alone.
+func (l *listing) shuffle(seed uint64) {
+	rng := rand.NewPCG(seed, 1)
+	for i := len(l.files) - 1; i > 0; i-- {
+		j, _ := bits.Mul64(rng.Uint64(), uint64(i)+1)
+		l.files[i], l.files[j] = l.files[j], l.files[i]
+	}
+}
+
+// digest identifies the listing: two inputs with the same one have the same
+// files, labels and classes, in the same order.
+func (l *listing) digest() string {
+	h := sha256.New()
+	for _, c := range l.classes {
+		fmt.Fprintf(h, "%s\x00", c)
+	}
+	for _, f := range l.files {
+		fmt.Fprintf(h, "\x01%s\x00%d %d %d %d", f.key, f.label, f.size, f.source, f.fault)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}

@@ -1,0 +1,473 @@
+package shards
+
+import (
+	"archive/tar"
+	"archive/zip"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+)
+
+// member is a file of an archive made by a test.
+type member struct {
+	name string
+	data []byte
+}
+
+func members(files map[string][]byte) []member {
+	var out []member
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		out = append(out, member{name, files[name]})
+	}
+	return out
+}
+
+func tarOf(tb testing.TB, files []member) []byte {
+	tb.Helper()
+	var buf bytes.Buffer
+	w := tar.NewWriter(&buf)
+	for _, f := range files {
+		if err := w.WriteHeader(&tar.Header{Name: f.name, Mode: 0o644, Size: int64(len(f.data)), Typeflag: tar.TypeReg}); err != nil {
+			tb.Fatal(err)
+		}
+		if _, err := w.Write(f.data); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		tb.Fatal(err)
+	}
+	return buf.Bytes()
+}
+
+func zipOf(tb testing.TB, files []member) []byte {
+	tb.Helper()
+	var buf bytes.Buffer
+	w := zip.NewWriter(&buf)
+	for i, f := range files {
+		out, err := w.CreateHeader(&zip.FileHeader{Name: f.name, Method: []uint16{zip.Store, zip.Deflate}[i%2]})
+		if err != nil {
+			tb.Fatal(err)
+		}
+		if _, err := out.Write(f.data); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		tb.Fatal(err)
+	}
+	return buf.Bytes()
+}
+
+// tarOfTars is how ImageNet's training images come: one tar a class.
+func tarOfTars(tb testing.TB, files []member) []byte {
+	tb.Helper()
+	classes := map[string][]member{}
+	var outer []member
+	for _, f := range files {
+		class, name, found := strings.Cut(f.name, "/")
+		if !found {
+			outer = append(outer, f)
+			continue
+		}
+		classes[class] = append(classes[class], member{name, f.data})
+	}
+	for _, class := range slices.Sorted(maps.Keys(classes)) {
+		outer = append(outer, member{class + ".tar", tarOf(tb, classes[class])})
+	}
+	return tarOf(tb, outer)
+}
+
+// webDataset puts a class beside every image that has one.
+func webDataset(files []member) []member {
+	var out []member
+	for _, f := range files {
+		out = append(out, f)
+		if class, _, found := strings.Cut(f.name, "/"); found && hasImageExtension(f.name) {
+			out = append(out, member{strings.TrimSuffix(f.name, path.Ext(f.name)) + ".cls", []byte(class + "\n")})
+		}
+	}
+	return out
+}
+
+func gzipped(tb testing.TB, data []byte) []byte {
+	tb.Helper()
+	var buf bytes.Buffer
+	w := gzip.NewWriter(&buf)
+	return compressed(tb, w, &buf, data)
+}
+
+func zstandard(tb testing.TB, data []byte) []byte {
+	tb.Helper()
+	var buf bytes.Buffer
+	w, err := zstd.NewWriter(&buf)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return compressed(tb, w, &buf, data)
+}
+
+func compressed(tb testing.TB, w io.WriteCloser, buf *bytes.Buffer, data []byte) []byte {
+	tb.Helper()
+	if _, err := w.Write(data); err != nil {
+		tb.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		tb.Fatal(err)
+	}
+	return buf.Bytes()
+}
+
+// generatedTree is a random tree of images, and of files that are none.
+func generatedTree(tb testing.TB, seed uint64) []member {
+	rng := rand.New(rand.NewPCG(seed, 2))
+	names := []string{"n01440764", "Žluťoučký kůň", "a b", "日本", "a.b.c", "'q\"", "e\u0301", "🐈", "#x", "-d"}
+	pick := func() string { return names[rng.IntN(len(names))] }
+	files := map[string][]byte{"notes.txt": []byte("no image"), "Thumbs.db": {1, 2, 3}}
+	for i := range 12 {
+		dir := ""
+		for range rng.IntN(4) {
+			dir += pick() + "/"
+		}
+		format := []string{"jpeg", "png"}[rng.IntN(2)]
+		extension := []string{"jpeg", "JPEG", "png", "jpg"}[rng.IntN(4)] // also wrong ones
+		files[fmt.Sprintf("%s%s%d.%s", dir, pick(), i, extension)] = picture(tb, format, 1+rng.IntN(9), 1+rng.IntN(9), seed+uint64(i))
+	}
+	return members(files)
+}
+
+// row is what must survive sharding.
+type row struct {
+	Key, Class string
+	Image      string
+}
+
+// rows returns all rows of a dataset, sorted by key.
+func rows(tb testing.TB, dir string) []row {
+	tb.Helper()
+	d := open(tb, dir)
+	var out []row
+	for i := range d.Len() {
+		s, err := d.Sample(i)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		r := row{Key: s.Key, Image: string(s.Image)}
+		if s.Label >= 0 {
+			r.Class = fmt.Sprintf("%d %s", s.Label, d.manifest.Classes[s.Label])
+		}
+		out = append(out, r)
+	}
+	slices.SortFunc(out, func(a, b row) int { return strings.Compare(a.Key, b.Key) })
+	return out
+}
+
+// put writes a file into a folder of its own and returns its path.
+func put(tb testing.TB, name string, data []byte) string {
+	tb.Helper()
+	path := filepath.Join(tb.TempDir(), name)
+	if err := os.WriteFile(path, data, 0o666); err != nil {
+		tb.Fatal(err)
+	}
+	return path
+}
+
+// shardInto writes the dataset that cfg describes into a new folder.
+func shardInto(tb testing.TB, cfg WriteConfig) (dir string, report WriteReport) {
+	tb.Helper()
+	cfg.Out = filepath.Join(tb.TempDir(), "out")
+	_, report, err := Write(context.Background(), cfg)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return cfg.Out, report
+}
+
+func TestEveryKindOfInputGivesTheSameRows(t *testing.T) {
+	for seed := range uint64(8) {
+		files := generatedTree(t, seed)
+		content := map[string][]byte{}
+		var paths []string
+		for _, f := range files {
+			content[f.name] = f.data
+			paths = append(paths, f.name)
+		}
+		folder := tree(t, content)
+		var absolute []string
+		for _, p := range paths {
+			absolute = append(absolute, filepath.Join(folder, filepath.FromSlash(p)))
+		}
+		for name, list := range map[string][]string{"relative.txt": paths, "absolute.txt": absolute} {
+			if err := os.WriteFile(filepath.Join(folder, name), []byte(strings.Join(list, "\r\n")), 0o666); err != nil {
+				t.Fatal(err)
+			}
+		}
+		plain := tarOf(t, files)
+		zipped := zipOf(t, files)
+		dotted := slices.Clone(files)
+		for i := range dotted {
+			dotted[i].name = "./" + dotted[i].name
+		}
+		out, _ := shardInto(t, WriteConfig{In: folder})
+		want := rows(t, out)
+		if len(want) != 12 {
+			t.Fatalf("the folder gives %d rows", len(want))
+		}
+		for name, cfg := range map[string]WriteConfig{
+			"tar":               {In: put(t, "x.tar", plain)},
+			"tar with dots":     {In: put(t, "x.tar", tarOf(t, dotted))},
+			"tar without name":  {In: put(t, "x", plain)},
+			"tar by format":     {In: put(t, "x", plain), Format: FormatTar},
+			"tar.gz":            {In: put(t, "x.tar.gz", gzipped(t, plain))},
+			"tar.zst":           {In: put(t, "x.tar.zst", zstandard(t, plain))},
+			"tar of tars":       {In: put(t, "x.tar", tarOfTars(t, files))},
+			"tar of tars, zstd": {In: put(t, "x.tar", zstandard(t, tarOfTars(t, files)))},
+			"zip":               {In: put(t, "x.zip", zipped)},
+			"zip.gz":            {In: put(t, "x.zip.gz", gzipped(t, zipped))},
+			"WebDataset":        {In: put(t, "x.tar", tarOf(t, webDataset(files)))},
+			"WebDataset, gzip":  {In: put(t, "x.tgz", gzipped(t, tarOf(t, webDataset(files))))},
+			"list":              {In: filepath.Join(folder, "relative.txt")},
+			"absolute list":     {In: filepath.Join(folder, "absolute.txt")},
+			"list by format":    {In: filepath.Join(folder, "relative.txt"), Format: FormatList},
+			"split in two": {
+				In:     put(t, "a.tar", tarOf(t, files[:6])),
+				MoreIn: []string{put(t, "b.zip", zipOf(t, files[6:]))},
+			},
+		} {
+			cfg.Workers = 2
+			out, report := shardInto(t, cfg)
+			if diff := cmp.Diff(want, rows(t, out)); diff != "" {
+				t.Errorf("tree %d, %s (-folder +archive):\n%s", seed, name, diff)
+			}
+			if report.Rejected != 0 || report.Skipped != 2 {
+				t.Errorf("tree %d, %s: report is %+v", seed, name, report)
+			}
+			if left, err := filepath.Glob(filepath.Join(out, "*.tmp")); err != nil || len(left) > 0 {
+				t.Errorf("%s: left %v behind (%v)", name, left, err)
+			}
+		}
+	}
+}
+
+// classesOf maps keys to classes.
+func classesOf(tb testing.TB, dir string) map[string]string {
+	out := map[string]string{}
+	for _, r := range rows(tb, dir) {
+		out[r.Key] = r.Class
+	}
+	return out
+}
+
+func TestLabels(t *testing.T) {
+	p := picture(t, "jpeg", 3, 3, 1)
+	val := put(t, "val.tar", tarOf(t, []member{{"val_00000002.JPEG", p}, {"val_00000001.JPEG", p}, {"readme", nil}, {"val_00000003.JPEG", p}}))
+	for name, c := range map[string]struct {
+		labels string
+		want   map[string]string
+	}{
+		"ground truth": {"2\n4\n2\n", map[string]string{"val_00000001.JPEG": "1 2", "val_00000002.JPEG": "3 4", "val_00000003.JPEG": "1 2"}},
+		"names": {
+			"val_00000003.JPEG\tzebra\nval_00000001.JPEG\tn01 cat\r\nval_00000002.JPEG\tzebra\n",
+			map[string]string{"val_00000001.JPEG": "0 n01 cat", "val_00000002.JPEG": "1 zebra", "val_00000003.JPEG": "1 zebra"},
+		},
+		"some names, with folders": {
+			"val/val_00000003.JPEG\tzebra\nval_00000001.JPEG\tcat",
+			map[string]string{"val_00000001.JPEG": "0 cat", "val_00000002.JPEG": "", "val_00000003.JPEG": ""},
+		},
+		"numbers after a space": {
+			"val_00000001.JPEG 65\nval_00000002.JPEG 2\nval_00000003.JPEG 65",
+			map[string]string{"val_00000001.JPEG": "65 65", "val_00000002.JPEG": "2 2", "val_00000003.JPEG": "65 65"},
+		},
+	} {
+		out, _ := shardInto(t, WriteConfig{In: val, Labels: put(t, "labels.txt", []byte(c.labels))})
+		if diff := cmp.Diff(c.want, classesOf(t, out)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+	for labels, want := range map[string]string{
+		"1\n2\n":                  "has 2 labels for 3 images",
+		"1\n0\n2":                 "line 2: ",
+		"nothing\tof this":        "none of its names",
+		"":                        "has no labels",
+		"1\nval_00000001.JPEG\tx": "line 2: some lines have a name",
+		"val_00000001.JPEG\tx\nval_00000002.JPEG\t7": "some labels are numbers",
+		"val_00000001.JPEG\t-1":                      "is not from 0",
+		"val_00000001.JPEG\t9999999999":              "is not from 0",
+		"val_00000001.JPEG\t1\nval_00000001.JPEG\t2": "has the label 1 and the label 2",
+	} {
+		_, _, err := Write(context.Background(), WriteConfig{In: val, Out: t.TempDir(), Labels: put(t, "labels.txt", []byte(labels))})
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("labels %q: error is %v, want %q in it", labels, err, want)
+		}
+	}
+}
+
+// The published implementation keeps train.zip and, beside it, train_map.txt.
+func TestZipWithAMap(t *testing.T) {
+	p := picture(t, "jpeg", 3, 3, 1)
+	dir := tree(t, map[string][]byte{
+		"train.zip":     zipOf(t, []member{{"n02/b.JPEG", p}, {"n01/a.JPEG", p}, {"n02/c.JPEG", p}}),
+		"train_map.txt": []byte("n01/a.JPEG\t1\nn02/b.JPEG\t0\nn02/c.JPEG\t0\n"),
+	})
+	out, _ := shardInto(t, WriteConfig{In: filepath.Join(dir, "train.zip")})
+	want := map[string]string{"n01/a.JPEG": "1 n01", "n02/b.JPEG": "0 n02", "n02/c.JPEG": "0 n02"}
+	if diff := cmp.Diff(want, classesOf(t, out)); diff != "" {
+		t.Errorf("classes (-want +got):\n%s", diff)
+	}
+}
+
+func TestWebDatasetSamples(t *testing.T) {
+	p := picture(t, "png", 3, 3, 1)
+	in := put(t, "x.tar", tarOf(t, []member{
+		{"0001.jpg", p}, {"0001.cls", []byte("7")}, {"0001.seg.png", p}, {"0001.json", []byte("{}")},
+		{"0002.png", p}, {"0002.cls", []byte("0")}, {"a/0003.jpg", p},
+	}))
+	out, report := shardInto(t, WriteConfig{In: in})
+	want := map[string]string{"0001.jpg": "7 7", "0002.png": "0 0", "a/0003.jpg": ""}
+	if diff := cmp.Diff(want, classesOf(t, out)); diff != "" || report.Skipped != 2 {
+		t.Errorf("skipped %d, classes (-want +got):\n%s", report.Skipped, diff)
+	}
+}
+
+func TestInputsWithTheSameKeys(t *testing.T) {
+	p, q := picture(t, "png", 3, 3, 1), picture(t, "png", 3, 3, 2)
+	a, b := put(t, "part-0.tar", tarOf(t, []member{{"cat/1.png", p}})), put(t, "part-1.tar.gz", gzipped(t, tarOf(t, []member{{"cat/1.png", q}})))
+	out, _ := shardInto(t, WriteConfig{In: a, MoreIn: []string{b}})
+	want := []row{{"part-0/cat/1.png", "0 cat", string(p)}, {"part-1/cat/1.png", "0 cat", string(q)}}
+	if diff := cmp.Diff(want, rows(t, out)); diff != "" {
+		t.Errorf("rows (-want +got):\n%s", diff)
+	}
+	_, _, err := Write(context.Background(), WriteConfig{In: a, MoreIn: []string{a}, Out: t.TempDir()})
+	if err == nil || !strings.Contains(err.Error(), "both have part-0/cat/1.png") {
+		t.Errorf("the same input twice: %v", err)
+	}
+}
+
+func TestLinksAndCopiesInATar(t *testing.T) {
+	p, q := picture(t, "png", 3, 3, 1), picture(t, "png", 3, 3, 2)
+	var buf bytes.Buffer
+	w := tar.NewWriter(&buf)
+	for _, h := range []tar.Header{
+		{Name: "a/1.png", Typeflag: tar.TypeReg, Size: int64(len(p))},
+		{Name: "b/hard.png", Typeflag: tar.TypeLink, Linkname: "a/1.png"},
+		{Name: "b/soft.png", Typeflag: tar.TypeSymlink, Linkname: "../b/hard.png"},
+		{Name: "b/gone.png", Typeflag: tar.TypeSymlink, Linkname: "nowhere.png"},
+		{Name: "b/folder", Typeflag: tar.TypeSymlink, Linkname: "../a"},
+		{Name: "b/pipe.png", Typeflag: tar.TypeFifo},
+		{Name: "a/1.png", Typeflag: tar.TypeReg, Size: int64(len(q))}, // appended later
+	} {
+		if err := w.WriteHeader(&h); err != nil {
+			t.Fatal(err)
+		}
+		if h.Size > 0 {
+			data := p
+			if buf.Len() > tarBlock*4 {
+				data = q
+			}
+			if _, err := w.Write(data[:h.Size]); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	out, report := shardInto(t, WriteConfig{In: put(t, "x.tar", buf.Bytes()), MaxBad: 1})
+	want := []row{{"a/1.png", "0 a", string(q)}, {"b/hard.png", "1 b", string(q)}, {"b/soft.png", "1 b", string(q)}}
+	if diff := cmp.Diff(want, rows(t, out)); diff != "" {
+		t.Errorf("rows (-want +got):\n%s", diff)
+	}
+	if report.Rejected != 2 || report.Skipped != 2 {
+		t.Errorf("report is %+v", report)
+	}
+}
+
+func TestDamagedArchives(t *testing.T) {
+	files := generatedTree(t, 1)
+	plain, zipped := tarOf(t, files), zipOf(t, files)
+	for name, c := range map[string]struct {
+		data []byte
+		want string
+	}{
+		"tar cut in a file":      {plain[:len(plain)/2+100], "is damaged or cut short"},
+		"tar cut between files":  {plain[:len(plain)-2*tarBlock], "the mark of the end is missing"},
+		"tar of a cut tar":       {tarOf(t, []member{{"n01.tar", plain[:len(plain)/2+100]}}), "n01.tar: "},
+		"gzip cut":               {gzipped(t, plain)[:len(gzipped(t, plain))-9], "is damaged or cut short"},
+		"zstd cut":               {zstandard(t, plain)[:len(zstandard(t, plain))-9], "is damaged or cut short"},
+		"zip cut":                {zipped[:len(zipped)-30], "is damaged or cut short"},
+		"nothing":                {nil, "is no tar, zip or list of paths"},
+		"empty tar":              {tarOf(t, nil), "no images in"},
+		"empty zip":              {zipOf(t, nil), "no images in"},
+		"list of nothing useful": {[]byte("no such file.jpg\n"), "1 of 1"},
+	} {
+		out := filepath.Join(t.TempDir(), "out")
+		_, _, err := Write(context.Background(), WriteConfig{In: put(t, "x", c.data), Out: out})
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: error is %v, want %q in it", name, err, c.want)
+		}
+	}
+	// One damaged file of a zip is that file's matter.
+	at := bytes.Index(zipped, files[2].data)
+	if at < 0 {
+		t.Fatal("the third file of the zip is not stored as it is")
+	}
+	zipped[at+len(files[2].data)/2] ^= 1
+	out, report := shardInto(t, WriteConfig{In: put(t, "x.zip", zipped), MaxBad: 1})
+	rejected, err := os.ReadFile(filepath.Join(out, rejectedName))
+	if err != nil || report.Rejected != 1 || !strings.Contains(string(rejected), "damaged in the zip: zip: checksum error") {
+		t.Errorf("report is %+v, rejected %s (%v)", report, rejected, err)
+	}
+}
+
+// What a tar or zip holds, listing and reading it ends with files or errors.
+func fuzzArchive(f *testing.F, format string, seeds ...[]byte) {
+	for _, s := range seeds {
+		f.Add(s)
+	}
+	dir := f.TempDir()
+	f.Fuzz(func(t *testing.T, data []byte) {
+		in, err := os.CreateTemp(dir, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer os.Remove(in.Name())
+		if _, err := in.Write(data); err != nil {
+			t.Fatal(err)
+		}
+		if err := in.Close(); err != nil {
+			t.Fatal(err)
+		}
+		cfg := WriteConfig{In: in.Name(), Out: in.Name() + ".out", Format: format, Workers: 2, MaxBad: 1}
+		defer os.RemoveAll(cfg.Out)
+		m, report, err := Write(t.Context(), cfg)
+		if err == nil && (m.Rows != report.Rows || m.Rows == 0) {
+			t.Errorf("%d rows in the manifest, %d in the report", m.Rows, report.Rows)
+		}
+	})
+}
+
+func FuzzTar(f *testing.F) {
+	files := generatedTree(f, 3)[:6]
+	fuzzArchive(f, FormatTar, tarOf(f, files), tarOfTars(f, files), gzipped(f, tarOf(f, files)), zstandard(f, tarOf(f, files)))
+}
+
+func FuzzZip(f *testing.F) {
+	fuzzArchive(f, FormatZip, zipOf(f, generatedTree(f, 3)[:6]), gzipped(f, zipOf(f, generatedTree(f, 4)[:6])))
+}
+
+func FuzzWebDataset(f *testing.F) {
+	fuzzArchive(f, FormatWebDataset, tarOf(f, webDataset(generatedTree(f, 3)[:6])))
+}

@@ -1,0 +1,108 @@
+package shards
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/seed-436d2970/pixpro/internal/atomicfile"
+)
+
+// openArchive opens an input file. Shards are written in an order that is not
+// the archive's, so a compressed one is decompressed into the file scratch
+// first: its images can then be read at any place.
+func openArchive(ctx context.Context, fsys atomicfile.FS, path, scratch string) (*archive, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	a := &archive{File: f, path: path, info: info, size: info.Size(), remove: fsys.Remove}
+	plain, err := decompressor(f, info.Size())
+	if err != nil {
+		return nil, errors.Join(a.damaged(err), f.Close())
+	}
+	if plain == nil {
+		return a, nil
+	}
+	defer plain.Close()
+	defer f.Close()
+	if err := fsys.MkdirAll(filepath.Dir(scratch)); err != nil {
+		return nil, err
+	}
+	if a.size, err = spool(ctx, fsys, scratch, plain); err != nil {
+		return nil, errors.Join(a.damaged(err), fsys.Remove(scratch))
+	}
+	a.scratch = scratch
+	if a.File, err = os.Open(scratch); err != nil {
+		return nil, errors.Join(err, fsys.Remove(scratch))
+	}
+	return a, nil
+}
+
+// decompressor returns a reader of what is compressed in f, nil if nothing is.
+func decompressor(f io.ReadSeeker, size int64) (io.ReadCloser, error) {
+	var magic [4]byte
+	if _, err := io.ReadFull(f, magic[:]); err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+		return nil, err
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return nil, err
+	}
+	const gzipMagic, zstdMagic, zstdSkippable = 0x8b1f, 0xfd2fb528, 0x184d2a5
+	number := binary.LittleEndian.Uint32(magic[:])
+	switch {
+	case uint16(number) == gzipMagic:
+		return gzip.NewReader(f)
+	case number == zstdMagic, number>>4 == zstdSkippable:
+		d, err := zstd.NewReader(f, zstd.WithDecoderMaxWindow(maxZstdWindow(size)))
+		if err != nil {
+			return nil, err
+		}
+		return d.IOReadCloser(), nil
+	}
+	return nil, nil
+}
+
+// maxZstdWindow is the largest window that a file of so many bytes may ask
+// for: 8 MiB, what every decoder must grant, and for large files up to 128 MiB,
+// what zstd --long does.
+func maxZstdWindow(size int64) uint64 {
+	return uint64(min(max(8<<20, size), 128<<20))
+}
+
+// spool writes what r gives to a new file.
+func spool(ctx context.Context, fsys atomicfile.FS, path string, r io.Reader) (size int64, err error) {
+	f, err := fsys.Create(path)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	buf := make([]byte, 1<<20)
+	for {
+		if err := ctx.Err(); err != nil {
+			return size, err
+		}
+		n, readErr := r.Read(buf)
+		if _, err := f.Write(buf[:n]); err != nil {
+			return size, fmt.Errorf("decompress to %s: %w", path, err)
+		}
+		size += int64(n)
+		if readErr == io.EOF {
+			return size, nil
+		}
+		if readErr != nil {
+			return size, fmt.Errorf("after %d bytes: %w", size, readErr)
+		}
+	}
+}

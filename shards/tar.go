@@ -1,0 +1,257 @@
+package shards
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"strconv"
+	"strings"
+)
+
+const tarBlock = 512
+
+// tarSource is a tar of images, or of one tar a class, as ImageNet's training
+// images come. It is listed by its headers and read at any place.
+type tarSource struct {
+	*archive
+	webDataset bool // whatever it holds
+}
+
+func (s *tarSource) list(ctx context.Context) (*contents, error) {
+	l := tarLister{ctx: ctx, archive: s.archive}
+	if err := l.walk(0, s.size, "", ""); err != nil {
+		return nil, s.damaged(err)
+	}
+	l.resolveLinks()
+	if s.webDataset || l.classFiles {
+		if err := s.labelSamples(&l.out); err != nil {
+			return nil, fmt.Errorf("%s: %w", s.path, err)
+		}
+	}
+	return &l.out, nil
+}
+
+func (s *tarSource) open(f *file) (io.ReadCloser, int64, error) {
+	return io.NopCloser(io.NewSectionReader(s.archive, f.at, f.size)), f.size, nil
+}
+
+type tarLister struct {
+	ctx        context.Context
+	archive    io.ReaderAt
+	out        contents
+	links      []tarLink
+	classFiles bool // there are .cls files
+}
+
+// tarLink is a file that has its content elsewhere in the archive.
+type tarLink struct{ key, target, class string }
+
+// walk lists the tar of size bytes at offset base. For a tar within the tar,
+// dir is the folder that stands for it and class the class of all its files.
+func (l *tarLister) walk(base, size int64, dir, class string) error {
+	section := io.NewSectionReader(l.archive, base, size)
+	r := tar.NewReader(section)
+	end := int64(0) // of the file before
+	for {
+		if err := l.ctx.Err(); err != nil {
+			return err
+		}
+		h, err := r.Next()
+		// The tar reader has no buffer of its own: this is where the content is.
+		at, seekErr := section.Seek(0, io.SeekCurrent)
+		if seekErr != nil {
+			return seekErr
+		}
+		if err == io.EOF {
+			if at == end {
+				return fmt.Errorf("the mark of the end is missing after byte %d (if nothing else is, append 1024 zero bytes)", base+at)
+			}
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("at byte %d: %w", base+at, err)
+		}
+		key := archiveKey(path.Join(dir, h.Name))
+		in := class
+		if in == "" {
+			in = folderClass(key)
+		}
+		switch h.Typeflag {
+		case tar.TypeReg, tar.TypeGNUSparse, tar.TypeCont:
+			end = at + (h.Size+tarBlock-1)/tarBlock*tarBlock
+			if err := l.file(h, file{key: key, at: base + at, size: h.Size}, in, dir); err != nil {
+				return err
+			}
+		case tar.TypeLink:
+			l.links = append(l.links, tarLink{key, archiveKey(path.Join(dir, h.Linkname)), in})
+			end = at
+		case tar.TypeSymlink:
+			l.links = append(l.links, tarLink{key, archiveKey(path.Join(path.Dir(key), h.Linkname)), in})
+			end = at
+		case tar.TypeDir:
+			end = at
+		default:
+			l.out.skipped++
+			end = at
+		}
+	}
+}
+
+func (l *tarLister) file(h *tar.Header, f file, class, dir string) error {
+	sparse := h.Typeflag == tar.TypeGNUSparse
+	for name := range h.PAXRecords {
+		sparse = sparse || strings.HasPrefix(name, "GNU.sparse.")
+	}
+	name, isTarName := strings.CutSuffix(f.key, ".tar")
+	switch {
+	case sparse:
+		f.fault = faultSparse
+	case strings.HasSuffix(f.key, ".cls"):
+		l.classFiles = true
+	case dir == "" && isTarName:
+		head := make([]byte, tarBlock)
+		if n, err := l.archive.ReadAt(head, f.at); err != nil && (err != io.EOF || int64(n) < min(f.size, tarBlock)) {
+			return err
+		}
+		if f.size >= tarBlock && isTar(head) {
+			if err := l.walk(f.at, f.size, name, path.Base(name)); err != nil {
+				return fmt.Errorf("%s: %w", f.key, err)
+			}
+			return nil
+		}
+	}
+	l.out.add(f, class)
+	return nil
+}
+
+// resolveLinks adds the links, with the content of what they lead to.
+func (l *tarLister) resolveLinks() {
+	if len(l.links) == 0 {
+		return
+	}
+	const chain = 8 // links to links that are followed
+	at := make(map[string]int, len(l.out.files))
+	for i, f := range l.out.files {
+		at[f.key] = i
+	}
+	targets := make(map[string]string, len(l.links))
+	for _, k := range l.links {
+		targets[k.key] = k.target
+	}
+	for _, k := range l.links {
+		f := file{key: k.key, fault: faultLink}
+		target := k.target
+		for range chain {
+			if i, found := at[target]; found {
+				f.at, f.size, f.fault = l.out.files[i].at, l.out.files[i].size, l.out.files[i].fault
+				break
+			}
+			target = targets[target]
+		}
+		if f.fault == faultLink && !hasImageExtension(k.key) {
+			l.out.skipped++ // a link to a folder, most likely
+			continue
+		}
+		l.out.add(f, k.class)
+	}
+}
+
+// archiveKey is the key for a name in an archive: within it, without dots.
+func archiveKey(name string) string { return strings.TrimPrefix(path.Clean("/"+name), "/") }
+
+// isTar reports whether the block is the header of a tar: it has a checksum,
+// taken with the checksum's own place full of spaces. An empty tar begins with
+// a block of zeros.
+func isTar(block []byte) bool {
+	if len(block) < tarBlock {
+		return false
+	}
+	const start, end = 148, 156
+	var sum int64
+	for i, b := range block[:tarBlock] {
+		if i >= start && i < end {
+			b = ' '
+		}
+		sum += int64(b)
+	}
+	if sum == (end-start)*' ' {
+		return true
+	}
+	recorded, err := strconv.ParseInt(string(bytes.Trim(block[start:end], " \x00")), 8, 64)
+	return err == nil && recorded == sum
+}
+
+// labelSamples makes the files the samples of a WebDataset. The class of
+// NAME.jpg is the content of NAME.cls; NAME.seg.png beside NAME.jpg belongs to
+// it and is no image of its own.
+func (s *tarSource) labelSamples(c *contents) error {
+	values := map[string]string{}
+	images := map[string]bool{}
+	for i := range c.files {
+		f := &c.files[i]
+		name, extension := sampleName(f.key)
+		switch {
+		case strings.HasSuffix(f.key, ".cls"):
+			value, err := s.classFile(f)
+			if err != nil {
+				return err
+			}
+			values[strings.TrimSuffix(f.key, ".cls")] = value
+		case isPlain(extension) && hasImageExtension(extension):
+			images[name] = true
+		}
+	}
+	files := c.files[:0]
+	for _, f := range c.files {
+		name, extension := sampleName(f.key)
+		switch {
+		case strings.HasSuffix(f.key, ".cls"):
+		case images[name] && !(isPlain(extension) && hasImageExtension(extension)):
+			c.skipped++
+		default:
+			files = append(files, f)
+		}
+	}
+	c.files = files
+	return c.relabel(func(key string) (string, bool) {
+		value, found := values[strings.TrimSuffix(key, path.Ext(key))]
+		if !found {
+			name, _ := sampleName(key)
+			value, found = values[name]
+		}
+		return value, found
+	})
+}
+
+// sampleName splits a key at the first dot of the file's name, as the
+// WebDataset format has it.
+func sampleName(key string) (name, extension string) {
+	dir, base := path.Split(key)
+	if i := strings.IndexByte(base, '.'); i > 0 {
+		return dir + base[:i], base[i:]
+	}
+	return key, ""
+}
+
+// isPlain tells .png from .seg.png.
+func isPlain(extension string) bool { return strings.LastIndexByte(extension, '.') == 0 }
+
+// classFile reads a .cls file: a number or a name.
+func (s *tarSource) classFile(f *file) (string, error) {
+	const most = 1 << 10
+	if f.fault != faultNone || f.size > most {
+		return "", fmt.Errorf("%s: is no class of at most %d bytes", f.key, most)
+	}
+	value := make([]byte, f.size)
+	if n, err := s.ReadAt(value, f.at); n < len(value) {
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		return "", fmt.Errorf("%s: %w", f.key, err)
+	}
+	return string(bytes.TrimSpace(value)), nil
+}

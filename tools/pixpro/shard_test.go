@@ -1,0 +1,175 @@
+package main
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/seed-436d2970/pixpro/internal/synth"
+)
+
+const programVariable = "PIXPRO_TEST_PROGRAM"
+
+// TestProgram is the program itself, when another test starts it as a process.
+func TestProgram(t *testing.T) {
+	if os.Getenv(programVariable) == "" {
+		t.Skip("only for other tests")
+	}
+	for i, arg := range os.Args {
+		if arg == "--" {
+			os.Exit(run(t.Context(), os.Args[i+1:]))
+		}
+	}
+}
+
+// program is a process that runs a command line.
+func program(t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], append([]string{"-test.run=^TestProgram$", "--"}, args...)...)
+	cmd.Env = append(os.Environ(), programVariable+"=1")
+	cmd.Stderr = &bytes.Buffer{}
+	return cmd
+}
+
+func folderDigests(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := map[string]string{}
+	for _, e := range entries {
+		data, err := os.ReadFile(filepath.Join(dir, e.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		out[e.Name()] = fmt.Sprintf("%x", sha256.Sum256(data))
+	}
+	return out
+}
+
+// TestShardKilled kills sharding (SIGKILL) at random moments, several times in
+// a row, and lets the last run finish: the bytes are those of an unbroken run.
+// PIXPRO_KILLS sets how many times.
+func TestShardKilled(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("a killed process cannot be told from a failed one there")
+	}
+	kills := 6
+	if n, err := strconv.Atoi(os.Getenv("PIXPRO_KILLS")); err == nil {
+		kills = n
+	}
+	dir := t.TempDir()
+	images := filepath.Join(dir, "images")
+	if err := synth.Generate(t.Context(), images, synth.Options{Images: 300, MinSide: 60, MaxSide: 90}); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(images, "bad.jpg"), []byte("no image"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	shard := func(out string) *exec.Cmd {
+		return program(t, "shard", "--in", images, "--out", out, "--shard-size", "30KB", "--check", "decode", "--order", "shuffle", "--seed", "7", "--resume")
+	}
+	whole := filepath.Join(dir, "whole")
+	start := time.Now()
+	if err := shard(whole).Run(); err != nil {
+		t.Fatal(err)
+	}
+	took := time.Since(start)
+	want := folderDigests(t, whole)
+	if len(want) < 10 {
+		t.Fatalf("only %d files: too few to test with", len(want))
+	}
+
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d; an unbroken run takes %v", seed, took)
+	rng := rand.New(rand.NewPCG(seed, 0))
+	out, killed, rounds := filepath.Join(dir, "out"), 0, 0
+	for killed < kills && rounds < 20*kills {
+		rounds++
+		cmd := shard(out)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		timer := time.AfterFunc(time.Duration(rng.Int64N(int64(took))), func() { _ = cmd.Process.Kill() })
+		err := cmd.Wait()
+		timer.Stop()
+		if err != nil && cmd.ProcessState.ExitCode() != -1 {
+			t.Fatalf("the run after %d kills failed: %v\n%s", killed, err, cmd.Stderr)
+		}
+		if err != nil {
+			killed++
+			for name, sum := range unfinished(t, out) {
+				if want[name] != sum {
+					t.Errorf("after %d kills %s is not what it should become", killed, name)
+				}
+			}
+			continue
+		}
+		// It came through; begin again.
+		if diff := cmp.Diff(want, folderDigests(t, out)); diff != "" {
+			t.Fatalf("after %d kills (-unbroken +resumed):\n%s", killed, diff)
+		}
+		if err := os.RemoveAll(out); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if killed < kills {
+		t.Errorf("only %d of %d runs could be killed", killed, kills)
+	}
+	if err := shard(out).Run(); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, folderDigests(t, out)); diff != "" {
+		t.Errorf("after %d kills (-unbroken +resumed):\n%s", killed, diff)
+	}
+}
+
+// unfinished are the files under final names of a folder that a killed run left.
+func unfinished(t *testing.T, out string) map[string]string {
+	t.Helper()
+	if _, err := os.Stat(out); err != nil {
+		return nil
+	}
+	got := folderDigests(t, out)
+	for name := range got {
+		if strings.HasSuffix(name, ".tmp") || name == "sharding.json" {
+			delete(got, name)
+		}
+	}
+	return got
+}
+
+func TestShardFlags(t *testing.T) {
+	in := t.TempDir()
+	for _, args := range [][]string{
+		{"--in", in},
+		{"--out", in},
+		{"--in", in, "--out", in, "--format", "rar"},
+		{"--in", in, "--out", in, "--order", "size"},
+		{"--in", in, "--out", in, "--max-bad", "120%"},
+		{"--in", in, "--out", in, "--check", "all"},
+		{"--in", in, "--out", in, "--seed", "3"},
+	} {
+		if code, _ := pixpro(t, append([]string{"shard"}, args...)...); code != exitUsage {
+			t.Errorf("pixpro shard %s ended with %d, want %d", strings.Join(args, " "), code, exitUsage)
+		}
+	}
+	for text, want := range map[string]share{"0": 0, "0.02": 0.02, "2%": 0.02, "100%": 1} {
+		var s share
+		if err := s.Set(text); err != nil || s != want {
+			t.Errorf("%s is %v (%v), want %v", text, s, err, want)
+		}
+	}
+}
