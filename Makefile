@@ -2,8 +2,9 @@
 # and runs without it (make GOEXPERIMENT= …).
 export GOEXPERIMENT ?= simd
 GO ?= go
+PYTHON ?= python3
 
-.PHONY: build test race demo check clean
+.PHONY: build test race demo interop check clean
 
 build: ## the program, at bin/pixpro
 	$(GO) build -o bin/pixpro ./tools/pixpro
@@ -17,6 +18,9 @@ race: ## the concurrent packages under the race detector; needs a C compiler
 demo: build ## everything on a generated dataset, in demo-out/
 	rm -rf demo-out
 	bin/pixpro demo --out demo-out
+
+interop: build ## exports and imports against PyTorch; needs python3-torch and python3-torchvision
+	$(PYTHON) examples/interop.py --pixpro bin/pixpro
 
 check: ## formatting, vet, builds without cgo, with and without vector code
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "gofmt would change the files above"; exit 1; }

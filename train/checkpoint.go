@@ -274,28 +274,3 @@ func prune(output string, keep int) error {
 	}
 	return nil
 }
-
-// Encoder returns the parameters and running statistics of the encoder, or of
-// the key encoder, under torchvision's names.
-func (c *Checkpoint) Encoder(keys bool) ([]safetensors.Tensor, error) {
-	f, err := c.Model()
-	if err != nil {
-		return nil, err
-	}
-	prefix := "encoder."
-	if keys {
-		prefix = "encoder_k."
-	}
-	var tensors []safetensors.Tensor
-	for _, name := range f.Names() {
-		if short, ok := strings.CutPrefix(name, prefix); ok {
-			t, _ := f.Tensor(name)
-			t.Name = short
-			tensors = append(tensors, t)
-		}
-	}
-	if len(tensors) == 0 {
-		return nil, fmt.Errorf("%w: %s has no %s…", ErrCheckpoint, c.Dir, prefix)
-	}
-	return tensors, nil
-}

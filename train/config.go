@@ -28,6 +28,9 @@ type Config struct {
 	// (continue from the newest sound checkpoint, if there is one), or the path
 	// of a checkpoint or of a training output.
 	Resume string `yaml:"resume,omitempty"`
+	// Init is a checkpoint or a file of weights that a new run starts from: see
+	// ReadWeights.
+	Init string `yaml:"init,omitempty"`
 
 	Arch   string  `yaml:"arch"`   // see model.Lookup
 	Stem   string  `yaml:"stem"`   // imagenet, nopool, small: see model.Stem…

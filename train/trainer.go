@@ -36,6 +36,7 @@ type Trainer struct {
 	cfg     Config
 	engine  *engine
 	resumed *Checkpoint // nil for a new run
+	init    *InitReport // nil for a run that is resumed or starts at random
 
 	step     int64 // done
 	position pipeline.Position
@@ -71,6 +72,10 @@ func New(d device.Device, cfg Config, warn func(error)) (*Trainer, error) {
 	if checkpoint != nil {
 		if err := t.restore(checkpoint); err != nil {
 			return nil, fmt.Errorf("train: resume from %s: %w", checkpoint.Dir, err)
+		}
+	} else if cfg.Init != "" {
+		if t.init, err = initialise(e.model, d, cfg.Init); err != nil {
+			return nil, err
 		}
 	}
 	return t, nil
@@ -135,6 +140,10 @@ func (t *Trainer) restore(c *Checkpoint) error {
 
 // Resumed is the checkpoint that the run goes on from, nil if it is new.
 func (t *Trainer) Resumed() *Checkpoint { return t.resumed }
+
+// Init says what a new run took from the file that it starts from, nil if
+// there is none.
+func (t *Trainer) Init() *InitReport { return t.init }
 
 // Position is where the run's stream of batches must go on.
 func (t *Trainer) Position() pipeline.Position { return t.position }

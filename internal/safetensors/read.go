@@ -72,6 +72,15 @@ func Read(path string) (*File, error) {
 	return file, nil
 }
 
+// Parse reads a file that is in memory already. The tensors' data is a copy.
+func Parse(data []byte) (*File, error) {
+	f, err := read(bytes.NewReader(data), int64(len(data)))
+	if err != nil {
+		return nil, fmt.Errorf("safetensors: %w", err)
+	}
+	return f, nil
+}
+
 // read reads a file of the given, true size.
 func read(r io.Reader, size int64) (*File, error) {
 	var length [8]byte

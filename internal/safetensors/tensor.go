@@ -22,18 +22,26 @@ type DType string
 
 // The element types that are read and written, all little-endian.
 const (
-	F32 DType = "F32"
-	F64 DType = "F64"
-	U8  DType = "U8"
-	I64 DType = "I64"
+	F16  DType = "F16"  // IEEE 754 half precision
+	BF16 DType = "BF16" // the upper half of an F32
+	F32  DType = "F32"
+	F64  DType = "F64"
+	Bool DType = "BOOL"
+	U8   DType = "U8"
+	I8   DType = "I8"
+	I16  DType = "I16"
+	I32  DType = "I32"
+	I64  DType = "I64"
 )
 
-// size is the number of bytes of an element, 0 for an unknown type.
-func (d DType) size() int64 {
+// Size is the number of bytes of an element, 0 for an unknown type.
+func (d DType) Size() int64 {
 	switch d {
-	case U8:
+	case U8, I8, Bool:
 		return 1
-	case F32:
+	case F16, BF16, I16:
+		return 2
+	case F32, I32:
 		return 4
 	case F64, I64:
 		return 8
@@ -75,16 +83,44 @@ func New[T Element](name string, shape []int64, values []T) Tensor {
 	return t
 }
 
-// Float32s returns a copy of an F32 tensor's elements, or an F64 tensor's
-// rounded to float32.
+// Float32s returns a copy of the elements of a tensor of floating-point
+// numbers; those of F64 are rounded.
 func (t Tensor) Float32s() ([]float32, error) {
 	switch t.DType {
 	case F32:
 		return decode[float32](t)
 	case F64:
 		return convert[float32, float64](t)
+	case F16:
+		return halves(t, fromHalf)
+	case BF16:
+		return halves(t, func(h uint16) float32 { return math.Float32frombits(uint32(h) << 16) })
 	}
-	return nil, fmt.Errorf("safetensors: tensor %q is %s, not F32 or F64", t.Name, t.DType)
+	return nil, fmt.Errorf("safetensors: tensor %q is %s, not of floating-point numbers", t.Name, t.DType)
+}
+
+func halves(t Tensor, widen func(uint16) float32) ([]float32, error) {
+	if len(t.Data)%2 != 0 {
+		return nil, fmt.Errorf("safetensors: tensor %q has %d bytes, not a multiple of 2", t.Name, len(t.Data))
+	}
+	values := make([]float32, len(t.Data)/2)
+	for i := range values {
+		values[i] = widen(binary.LittleEndian.Uint16(t.Data[2*i:]))
+	}
+	return values, nil
+}
+
+// fromHalf widens a half-precision number: a sign, 5 bits of exponent (bias
+// 15), 10 of fraction.
+func fromHalf(h uint16) float32 {
+	sign, exponent, fraction := uint32(h>>15)<<31, uint32(h>>10&31), uint32(h&1023)
+	switch exponent {
+	case 0: // fraction x 2^-24
+		return math.Float32frombits(sign | math.Float32bits(float32(fraction)*0x1p-24))
+	case 31: // infinity and NaN
+		return math.Float32frombits(sign | 255<<23 | fraction<<13)
+	}
+	return math.Float32frombits(sign | (exponent-15+127)<<23 | fraction<<13)
 }
 
 // Float64s returns a copy of an F32 or F64 tensor's elements.
@@ -99,7 +135,7 @@ func (t Tensor) Float64s() ([]float64, error) {
 }
 
 func decode[T float32 | float64](t Tensor) ([]T, error) {
-	size := int(t.DType.size())
+	size := int(t.DType.Size())
 	if len(t.Data)%size != 0 {
 		return nil, fmt.Errorf("safetensors: tensor %q has %d bytes, not a multiple of %d", t.Name, len(t.Data), size)
 	}
@@ -126,9 +162,9 @@ var errTooManyBytes = errors.New("its shape asks for more bytes than can be coun
 
 // byteSize is the number of bytes that a dtype and a shape ask for.
 func byteSize(dtype DType, shape []int64) (int64, error) {
-	n := dtype.size()
+	n := dtype.Size()
 	if n == 0 {
-		return 0, fmt.Errorf("unknown dtype %q (known: F32, F64, U8, I64)", dtype)
+		return 0, fmt.Errorf("unknown dtype %q ", dtype)
 	}
 	for _, dim := range shape {
 		if dim < 0 {

@@ -90,7 +90,7 @@ func demo(cmd *cobra.Command, out string, seed uint64) error {
 	if err != nil {
 		return err
 	}
-	tensors, err := export(run, false, backbone)
+	tensors, err := export(run, formatSafetensors, false, backbone)
 	if err != nil {
 		return err
 	}

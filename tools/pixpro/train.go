@@ -44,6 +44,7 @@ with --resume auto goes on from it. Options are read from a YAML file with
 		Example: `  pixpro train --shards shards/ --output run/ --arch resnet50 --batch 64 --epochs 100
   pixpro train --shards shards/ --output run/ --arch resnet50 --batch 64 --epochs 100 --resume auto
   pixpro train --shards shards/ --output small/ --arch resnet18 --size 96 --stem nopool --width 0.5
+  pixpro train --shards shards/ --output run/ --init resnet50.pth
   pixpro train --config run.yaml --epochs 200
   pixpro train --shards shards/ --output run/ --preset pixpro-100ep --batch 128 --accumulate 8 --dry-run`,
 		Args: cobra.NoArgs,
@@ -87,6 +88,7 @@ func addTrainFlags(f *pflag.FlagSet, c *train.Config) {
 	f.StringVar(&c.Shards, "shards", c.Shards, "folder of shards")
 	f.StringVar(&c.Output, "output", c.Output, "folder for checkpoints, metrics and the loss curve")
 	f.StringVar(&c.Resume, "resume", c.Resume, "auto (from the newest sound checkpoint in the output, if any), or a checkpoint's path")
+	f.StringVar(&c.Init, "init", c.Init, "weights that a new run starts from: a checkpoint, torchvision's or the published .pth, or safetensors")
 	f.StringVar(&c.Arch, "arch", c.Arch, "resnet18 to resnet152, wide_resnet50_2, resnext101_32x8d; resnets also with _w2x, _16s, _d")
 	f.StringVar(&c.Stem, "stem", c.Stem, "imagenet (a cell is 32 pixels wide), nopool (16) or small (8)")
 	f.Float64Var(&c.Width, "width", c.Width, "factor of the encoder's channels")
@@ -245,6 +247,9 @@ func logStart(t *train.Trainer, cfg train.Config, dataset *shards.Dataset, devic
 	cells := cfg.Size / t.Model().Encoder.Stride()
 	log.Info().Str("device", device).Str("arch", cfg.Arch).Str("method", cfg.Method).Int("parameters", parameters).
 		Str("cells", fmt.Sprintf("%dx%d", cells, cells)).Int64("images", dataset.Len()).Msg("training")
+	if r := t.Init(); r != nil {
+		log.Info().Int("taken", len(r.Taken)).Int("copied", len(r.Copied)).Int("random", len(r.Random)).Int("left", len(r.Left)).Msg("weights from " + r.String())
+	}
 	if r := t.Resumed(); r != nil {
 		log.Info().Str("checkpoint", r.Dir).Int64("step", r.State.Step).Msg("resumed")
 	}

@@ -1,0 +1,201 @@
+package train
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/seed-436d2970/pixpro/internal/safetensors"
+	"github.com/seed-436d2970/pixpro/train/device"
+	"github.com/seed-436d2970/pixpro/train/model"
+	"github.com/seed-436d2970/pixpro/train/weights"
+)
+
+// Weights are parameters and running statistics from a file or a checkpoint,
+// under the names that a model has for them.
+type Weights struct {
+	Path, Format string
+	Tensors      []safetensors.Tensor
+	// Checkpoint is where they come from, nil for a file of another program.
+	Checkpoint *Checkpoint
+}
+
+// Of weights that are a checkpoint's.
+const formatCheckpoint = "checkpoint"
+
+// ReadWeights reads a checkpoint, the latest of a training output, or a file
+// that weights.Read can read: torchvision's names stand for the encoder, and
+// "module." before a name, as the published implementation has it, is dropped.
+func ReadWeights(path string) (*Weights, error) {
+	if info, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("train: weights: %w", err)
+	} else if err == nil && info.IsDir() {
+		c, err := OpenCheckpoint(path)
+		if err != nil {
+			return nil, err
+		}
+		f, err := c.Model()
+		if err != nil {
+			return nil, err
+		}
+		w := &Weights{Path: c.Dir, Format: formatCheckpoint, Checkpoint: c}
+		for _, name := range f.Names() {
+			t, _ := f.Tensor(name)
+			w.Tensors = append(w.Tensors, t)
+		}
+		return w, nil
+	}
+	f, err := weights.Read(path)
+	if err != nil {
+		return nil, fmt.Errorf("train: %w", err)
+	}
+	w := &Weights{Path: path, Format: f.Format, Tensors: f.Tensors}
+	whole := false // more than an encoder
+	for i := range w.Tensors {
+		w.Tensors[i].Name = strings.TrimPrefix(w.Tensors[i].Name, "module.")
+		whole = whole || strings.HasPrefix(w.Tensors[i].Name, queryEncoder)
+	}
+	for i := range w.Tensors {
+		if !whole {
+			w.Tensors[i].Name = queryEncoder + w.Tensors[i].Name
+		}
+	}
+	return w, nil
+}
+
+// What the names of the branches' parameters begin with.
+const (
+	queryEncoder = "encoder."
+	keyEncoder   = "encoder_k."
+	queryHead    = "projector."
+	keyHead      = "projector_k."
+)
+
+// Encoder returns the tensors of the encoder, or of the key encoder, under
+// torchvision's names.
+func (w *Weights) Encoder(keys bool) ([]safetensors.Tensor, error) {
+	prefix := queryEncoder
+	if keys {
+		prefix = keyEncoder
+	}
+	var tensors []safetensors.Tensor
+	for _, t := range w.Tensors {
+		if short, ok := strings.CutPrefix(t.Name, prefix); ok {
+			t.Name = short
+			tensors = append(tensors, t)
+		}
+	}
+	if len(tensors) == 0 {
+		return nil, fmt.Errorf("train: %s has no %s…", w.Path, prefix)
+	}
+	return tensors, nil
+}
+
+// InitReport says what a new run took from a file of weights.
+type InitReport struct {
+	Path   string `json:"path"`
+	Format string `json:"format"`
+	// Taken are the model's tensors that were set, Copied those of the key
+	// branch that the file does not have and that became copies of the query
+	// branch, Random those that start as without the file.
+	Taken  []string `json:"taken"`
+	Copied []string `json:"copied"`
+	Random []string `json:"random"`
+	// Left are the file's tensors that found no place, with the reason.
+	Left []string `json:"left"`
+}
+
+// String is the report in a few lines, names of a kind in one.
+func (r *InitReport) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s (%s): %d tensors taken", r.Path, r.Format, len(r.Taken))
+	for _, part := range []struct {
+		what  string
+		names []string
+	}{{"copied to the key branch", r.Copied}, {"left at random", r.Random}, {"of the file not used", r.Left}} {
+		if n := len(part.names); n > 0 {
+			const most = 6
+			fmt.Fprintf(&b, "; %d %s: %s", n, part.what, strings.Join(part.names[:min(n, most)], ", "))
+			if n > most {
+				b.WriteString(", …")
+			}
+		}
+	}
+	return b.String()
+}
+
+// initialise sets a new model's parameters from a file. The encoder must fit
+// wholly; heads are taken where they fit. What the key branch lacks it gets
+// from the query branch.
+func initialise(m *model.Model, d device.Device, path string) (*InitReport, error) {
+	w, err := ReadWeights(path)
+	if err != nil {
+		return nil, err
+	}
+	tensors := map[string]safetensors.Tensor{}
+	for _, t := range w.Tensors {
+		tensors[t.Name] = t
+	}
+	r := &InitReport{Path: w.Path, Format: w.Format}
+	values := map[string][]float32{} // of the tensors that were taken
+	var problems []string
+	for _, p := range m.Parameters() {
+		t, ok := tensors[p.Name]
+		if !ok {
+			if query := values[queryName(p.Name)]; query != nil {
+				if err := p.Load(d, query); err != nil {
+					return nil, fmt.Errorf("train: %s: %w", p.Name, err)
+				}
+				r.Copied = append(r.Copied, p.Name)
+				continue
+			}
+		}
+		problem := ""
+		switch {
+		case !ok:
+			problem = p.Name + " is missing"
+		case !slices.Equal(t.Shape, shape64(p.Shape)):
+			problem = fmt.Sprintf("%s is %v, the model's is %v", p.Name, t.Shape, p.Shape)
+		default:
+			v, err := t.Float32s()
+			if err != nil {
+				return nil, fmt.Errorf("train: %s: %w", w.Path, err)
+			}
+			if err := p.Load(d, v); err != nil {
+				return nil, fmt.Errorf("train: %s: %w", w.Path, err)
+			}
+			values[p.Name] = v
+			r.Taken = append(r.Taken, p.Name)
+			delete(tensors, p.Name)
+			continue
+		}
+		if strings.HasPrefix(queryName(p.Name), queryEncoder) {
+			problems = append(problems, problem)
+		}
+		r.Random = append(r.Random, p.Name)
+	}
+	if n := len(problems); n > 0 {
+		return nil, fmt.Errorf("train: the encoder of %s does not fit (is it another arch, stem or width?): %d of its tensors, first: %w: %s", w.Path, n, model.ErrParameters, problems[0])
+	}
+	for _, t := range w.Tensors {
+		if _, unused := tensors[t.Name]; unused && !strings.HasSuffix(t.Name, ".num_batches_tracked") {
+			r.Left = append(r.Left, fmt.Sprintf("%s %v", t.Name, t.Shape))
+		}
+	}
+	return r, nil
+}
+
+// queryName is the name of a key parameter's counterpart in the query branch;
+// other names stay.
+func queryName(name string) string {
+	if short, ok := strings.CutPrefix(name, keyEncoder); ok {
+		return queryEncoder + short
+	}
+	if short, ok := strings.CutPrefix(name, keyHead); ok {
+		return queryHead + short
+	}
+	return name
+}
