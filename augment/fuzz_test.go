@@ -7,11 +7,13 @@ import (
 )
 
 // FuzzApply makes views with whatever parameters Validate accepts: no panic,
-// nothing written around the view, and the same again in other memory.
+// nothing written around the view, and the same by the portable code.
 func FuzzApply(f *testing.F) {
 	f.Add(uint64(1), uint8(64), uint8(48), uint8(32), uint8(32), 0, 0, 48, 64, true, []byte{0, 1, 2, 3}, 1.2, 0.8, -0.1, 1.5, true)
 	f.Add(uint64(2), uint8(1), uint8(1), uint8(1), uint8(1), 0, 0, 1, 1, false, []byte{3}, 0.0, 0.0, 0.5, 1000.0, false)
 	f.Add(uint64(3), uint8(255), uint8(3), uint8(7), uint8(200), 1, 17, 2, 201, true, []byte{2, 1}, 1e38, 1e-38, 0.0, 0.1, true)
+	f.Add(uint64(4), uint8(70), uint8(70), uint8(40), uint8(40), 1, 17, 60, 50, true, []byte{4, 5, 7, 8}, 1.27, 0.73, 0.0, 3.0, true)
+	f.Add(uint64(5), uint8(9), uint8(70), uint8(33), uint8(65), 0, 0, 70, 9, true, []byte{6, 4, 3, 2}, 3.0, 0.0, 0.5, 0.7, false)
 	f.Fuzz(func(t *testing.T, seed uint64, srcWidth, srcHeight, dstWidth, dstHeight uint8,
 		top, left, height, width int, flip bool, ops []byte, factor1, factor2, hue, sigma float64, solarize bool,
 	) {
@@ -24,8 +26,15 @@ func FuzzApply(f *testing.F) {
 		}
 		for i, op := range ops[:min(len(ops), len(p.Jitter))] {
 			p.Jitter[i] = Jitter{Op: Op(op), Factor: [2]float64{factor1, factor2}[i%2]}
-			if p.Jitter[i].Op == OpHue {
+			switch p.Jitter[i].Op {
+			case OpHue:
 				p.Jitter[i].Factor = hue
+			case OpPosterize:
+				p.Jitter[i].Factor = float64(op % 9)
+			case OpSolarize:
+				p.Jitter[i].Factor = float64(seed % 257)
+			case OpAutoContrast, OpEqualize:
+				p.Jitter[i].Factor = 0
 			}
 		}
 		if p.Validate(int(srcWidth), int(srcHeight)) != nil {
@@ -41,7 +50,7 @@ func FuzzApply(f *testing.F) {
 			t.Error("the source was written")
 		}
 		again := NewPlanes(int(dstWidth), int(dstHeight))
-		p.Apply(again, src, &scratch)
+		portably(func() { p.Apply(again, src, &scratch) })
 		checkPlanes(t, again, got)
 		for i, v := range p.Coord(src.Width, src.Height) {
 			if !(v >= 0 && v <= 1) {

@@ -57,7 +57,9 @@ func (p *goldenParams) view() ViewParams {
 
 // TestGolden compares every operation, and whole views, with Pillow and
 // torchvision, byte for byte.
-func TestGolden(t *testing.T) {
+func TestGolden(t *testing.T) { eachLevel(t, testGolden) }
+
+func testGolden(t *testing.T) {
 	var cases []goldenCase
 	golden.JSON(t, &cases, "augment", "cases.json")
 	if len(cases) == 0 {

@@ -43,21 +43,30 @@ var operations = []struct {
 	{"solarize", func(p Planes, rng *rand.Rand, _ *Scratch) { p.Solarize(rng.IntN(300) - 20) }},
 	{"blur", func(p Planes, rng *rand.Rand, s *Scratch) { p.GaussianBlur(2*rng.Float64(), s) }},
 	{"wide blur", func(p Planes, rng *rand.Rand, s *Scratch) { p.GaussianBlur(20*rng.Float64(), s) }},
+	{"sharpness", func(p Planes, rng *rand.Rand, s *Scratch) { p.Sharpness(3*rng.Float64(), s) }},
 	{"flip", func(p Planes, _ *rand.Rand, _ *Scratch) { p.HFlip() }},
 }
 
 var extremes = []float64{0, 1e-45, 1e-30, 0.999999, 1, 1.0000001, 255, 1024, 1e10, 3.4e38}
 
 // TestLevelsAreEqual compares each operation at each level with the portable
-// code, on planes of every size from 1 x 1 to 70 x 70, between guards.
+// code, on planes of every size from 1 x 1 to 70 x 70, between guards. The
+// portable code itself, and a short test, are content with some sizes.
 func TestLevelsAreEqual(t *testing.T) {
 	eachLevel(t, func(t *testing.T) {
+		sides := sizes
+		if level > cpu.Generic && !testing.Short() {
+			sides = nil
+			for side := 1; side <= 70; side++ {
+				sides = append(sides, side)
+			}
+		}
 		for _, op := range operations {
 			t.Run(op.name, func(t *testing.T) {
 				rng := rand.New(rand.NewPCG(1, 2))
 				var scratch, portable Scratch
-				for width := 1; width <= 70; width++ {
-					for height := 1; height <= 70; height++ {
+				for _, width := range sides {
+					for _, height := range sides {
 						got, check := guarded(t, width, height)
 						fill(got, rng)
 						want := clonePlanes(got)

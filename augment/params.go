@@ -5,18 +5,25 @@ import (
 	"math"
 )
 
-// Op is an operation of the colour jitter.
+// Op is an operation of the colour jitter or of RandAugment.
 type Op uint8
 
-// The operations of the colour jitter, in torchvision's numbering.
+// The operations of the colour jitter, in torchvision's numbering, and those
+// that RandAugment has besides.
 const (
 	OpBrightness Op = iota
 	OpContrast
 	OpSaturation
 	OpHue
+	OpSharpness
+	OpPosterize
+	OpSolarize
+	OpAutoContrast
+	OpEqualize
+	opCount
 )
 
-var opNames = [...]string{"brightness", "contrast", "saturation", "hue"}
+var opNames = [opCount]string{"brightness", "contrast", "saturation", "hue", "sharpness", "posterize", "solarize", "autocontrast", "equalize"}
 
 func (o Op) String() string {
 	if int(o) < len(opNames) {
@@ -41,11 +48,13 @@ func (o *Op) UnmarshalText(text []byte) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("augment: no jitter operation is called %q (brightness, contrast, saturation, hue)", text)
+	return fmt.Errorf("augment: no jitter operation is called %q; there are %q", text, opNames)
 }
 
-// Jitter is one operation of the colour jitter with its factor: at least 0 and
-// neutral at 1, for the hue from -0.5 to 0.5 turns of the colour circle.
+// Jitter is one operation with its factor: at least 0 and neutral at 1 for
+// brightness, contrast, saturation and sharpness; for the hue -0.5 to 0.5 turns of
+// the colour circle; for posterize the bits that are kept, a whole number from 0
+// to 8; for solarize the threshold, 0 to 256; for the others 0, as it says nothing.
 type Jitter struct {
 	Op     Op      `json:"op"`
 	Factor float64 `json:"factor"`
@@ -80,19 +89,35 @@ func (p *ViewParams) Validate(imageWidth, imageHeight int) error {
 		return fmt.Errorf("augment: %d jitter operations, must be 0 to %d", p.Jitters, len(p.Jitter))
 	}
 	for _, j := range p.Jitter[:p.Jitters] {
-		lo, hi := 0.0, float64(math.MaxFloat32)
-		if j.Op == OpHue {
-			lo, hi = -0.5, 0.5
-		}
-		if j.Op > OpHue {
-			return fmt.Errorf("augment: no jitter operation has the number %d", uint8(j.Op))
-		}
-		if !(lo <= j.Factor && j.Factor <= hi) {
-			return fmt.Errorf("augment: %v factor %v, must be from %v to %v", j.Op, j.Factor, lo, hi)
+		if err := j.validate(); err != nil {
+			return err
 		}
 	}
 	if !(0 <= p.BlurSigma && p.BlurSigma <= MaxBlurSigma) {
 		return fmt.Errorf("augment: blur sigma %v, must be from 0 to %v", p.BlurSigma, float64(MaxBlurSigma))
+	}
+	return nil
+}
+
+func (j Jitter) validate() error {
+	lo, hi := 0.0, float64(math.MaxFloat32)
+	switch {
+	case j.Op >= opCount:
+		return fmt.Errorf("augment: no jitter operation has the number %d", uint8(j.Op))
+	case j.Op == OpHue:
+		lo, hi = -0.5, 0.5
+	case j.Op == OpPosterize:
+		hi = 8
+	case j.Op == OpSolarize:
+		hi = 256
+	case j.Op == OpAutoContrast, j.Op == OpEqualize:
+		hi = 0
+	}
+	if !(lo <= j.Factor && j.Factor <= hi) {
+		return fmt.Errorf("augment: %v factor %v, must be from %v to %v", j.Op, j.Factor, lo, hi)
+	}
+	if j.Op == OpPosterize && j.Factor != math.Trunc(j.Factor) {
+		return fmt.Errorf("augment: posterize to %v bits, must be whole", j.Factor)
 	}
 	return nil
 }
@@ -113,16 +138,7 @@ func (p *ViewParams) Apply(dst Planes, src Image, s *Scratch) {
 	}
 	resizedCrop(dst, src, p.Crop, p.Flip, &s.resize)
 	for _, j := range p.Jitter[:p.Jitters] {
-		switch j.Op {
-		case OpBrightness:
-			dst.Brightness(j.Factor)
-		case OpContrast:
-			dst.Contrast(j.Factor)
-		case OpSaturation:
-			dst.Saturation(j.Factor)
-		case OpHue:
-			dst.Hue(j.Factor)
-		}
+		dst.apply(j, s)
 	}
 	if p.Grayscale {
 		dst.Grayscale()
@@ -132,5 +148,29 @@ func (p *ViewParams) Apply(dst Planes, src Image, s *Scratch) {
 	}
 	if p.Solarize {
 		dst.Solarize(SolarizeThreshold)
+	}
+}
+
+// apply is one operation of the colour jitter or of RandAugment.
+func (p Planes) apply(j Jitter, s *Scratch) {
+	switch j.Op {
+	case OpBrightness:
+		p.Brightness(j.Factor)
+	case OpContrast:
+		p.Contrast(j.Factor)
+	case OpSaturation:
+		p.Saturation(j.Factor)
+	case OpHue:
+		p.Hue(j.Factor)
+	case OpSharpness:
+		p.Sharpness(j.Factor, s)
+	case OpPosterize:
+		p.Posterize(int(j.Factor))
+	case OpSolarize:
+		p.solarizeFrom(j.Factor)
+	case OpAutoContrast:
+		p.AutoContrast()
+	case OpEqualize:
+		p.Equalize()
 	}
 }

@@ -20,11 +20,11 @@ func TestOpText(t *testing.T) {
 	if got := Op(9).String(); got != "Op(9)" {
 		t.Errorf("Op(9) is called %q", got)
 	}
-	if _, err := Op(9).MarshalText(); err == nil {
+	if _, err := opCount.MarshalText(); err == nil {
 		t.Error("Op(9) can be written")
 	}
-	if err := new(Op).UnmarshalText([]byte("sharpness")); err == nil || !strings.Contains(err.Error(), "sharpness") {
-		t.Errorf("reading sharpness gives the error %v", err)
+	if err := new(Op).UnmarshalText([]byte("rotation")); err == nil || !strings.Contains(err.Error(), "rotation") {
+		t.Errorf("reading rotation gives the error %v", err)
 	}
 }
 
@@ -68,12 +68,17 @@ func TestViewParamsValidate(t *testing.T) {
 		"left and width huge":    func(p *ViewParams) { p.Crop.Left, p.Crop.Width = math.MaxInt, math.MaxInt },
 		"negative Jitters":       func(p *ViewParams) { p.Jitters = -1 },
 		"too many Jitters":       func(p *ViewParams) { p.Jitters = 5 },
-		"unknown operation":      func(p *ViewParams) { p.Jitter[3].Op = 4 },
+		"unknown operation":      func(p *ViewParams) { p.Jitter[3].Op = opCount },
 		"hue beyond a half":      func(p *ViewParams) { p.Jitter[0].Factor = 0.51 },
 		"hue not a number":       func(p *ViewParams) { p.Jitter[0].Factor = math.NaN() },
 		"negative brightness":    func(p *ViewParams) { p.Jitter[1].Factor = -0.1 },
 		"infinite contrast":      func(p *ViewParams) { p.Jitter[2].Factor = math.Inf(1) },
 		"contrast beyond single": func(p *ViewParams) { p.Jitter[2].Factor = 1e300 },
+		"half a bit":             func(p *ViewParams) { p.Jitter[3] = Jitter{OpPosterize, 2.5} },
+		"nine bits":              func(p *ViewParams) { p.Jitter[3] = Jitter{OpPosterize, 9} },
+		"solarize above all":     func(p *ViewParams) { p.Jitter[3] = Jitter{OpSolarize, 257} },
+		"factor for nothing":     func(p *ViewParams) { p.Jitter[3] = Jitter{OpEqualize, 1} },
+		"negative sharpness":     func(p *ViewParams) { p.Jitter[3] = Jitter{OpSharpness, -1} },
 		"negative sigma":         func(p *ViewParams) { p.BlurSigma = -1 },
 		"sigma not a number":     func(p *ViewParams) { p.BlurSigma = math.NaN() },
 		"sigma too large":        func(p *ViewParams) { p.BlurSigma = math.Inf(1) },

@@ -1,6 +1,9 @@
 package augment
 
 import (
+	"bytes"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 )
@@ -23,6 +26,13 @@ type Recipe struct {
 // nothing. A colour jitter of strength x draws the factor from 1-x to 1+x, not
 // below 0, and that of the hue from -x to x; strength 0 leaves an operation
 // out; the order of the operations is drawn, too.
+//
+// RandOps and RandMagnitude ask for RandAugment (Cubuk, Zoph, Shlens and Le, 2020)
+// in place of the colour jitter, as torchvision has it: so many operations at
+// one magnitude. Of its operations only the photometric ones are drawn (nothing,
+// brightness, saturation, contrast, sharpness, posterize, solarize, autocontrast
+// and equalize). Shears, translations and rotations would move pixels away from
+// where ViewParams.Coord says that they are, and pixels are what is learnt from.
 type ViewRecipe struct {
 	Flip       float64 `json:"flip"`   // probability
 	Jitter     float64 `json:"jitter"` // probability
@@ -30,10 +40,17 @@ type ViewRecipe struct {
 	Contrast   float64 `json:"contrast"`
 	Saturation float64 `json:"saturation"`
 	Hue        float64 `json:"hue"`
-	Grayscale  float64 `json:"grayscale"`  // probability
-	Blur       float64 `json:"blur"`       // probability
-	BlurSigma  Range   `json:"blur_sigma"` // standard deviation in pixels
-	Solarize   float64 `json:"solarize"`   // probability
+	Grayscale  float64 `json:"grayscale"` // probability
+	// GrayscaleFirst puts the grayscale before the colour jitter. In parameters
+	// it is a saturation of 0 then, which has the same result.
+	GrayscaleFirst bool `json:"grayscale_first,omitempty"`
+
+	RandOps       int `json:"rand_ops,omitempty"`       // 0 to 4
+	RandMagnitude int `json:"rand_magnitude,omitempty"` // 0 to 30
+
+	Blur      float64 `json:"blur"`       // probability
+	BlurSigma Range   `json:"blur_sigma"` // standard deviation in pixels
+	Solarize  float64 `json:"solarize"`   // probability
 }
 
 // recipes are in the order in which LookupRecipe names them.
@@ -60,6 +77,52 @@ var recipes = []Recipe{
 			},
 		},
 	},
+	// Chen et al., "A simple framework for contrastive learning of visual
+	// representations" (2020), appendix A, colour distortion of strength 1.
+	{
+		Name:      "simclr",
+		CropScale: Range{0.08, 1},
+		CropRatio: Range{3.0 / 4, 4.0 / 3},
+		Views: alike(ViewRecipe{
+			Flip:   0.5,
+			Jitter: 0.8, Brightness: 0.8, Contrast: 0.8, Saturation: 0.8, Hue: 0.2,
+			Grayscale: 0.2,
+			Blur:      0.5, BlurSigma: Range{0.1, 2},
+		}),
+	},
+	// Chen, Fan, Girshick and He, "Improved baselines with momentum contrastive
+	// learning" (2020), with the parameters of its published code.
+	{
+		Name:      "mocov2",
+		CropScale: Range{0.2, 1},
+		CropRatio: Range{3.0 / 4, 4.0 / 3},
+		Views: alike(ViewRecipe{
+			Flip:   0.5,
+			Jitter: 0.8, Brightness: 0.4, Contrast: 0.4, Saturation: 0.4, Hue: 0.1,
+			Grayscale: 0.2,
+			Blur:      0.5, BlurSigma: Range{0.1, 2},
+		}),
+	},
+	// Wu, Xiong, Yu and Lin, "Unsupervised feature learning via non-parametric
+	// instance discrimination" (2018), with the parameters of its published code.
+	{
+		Name:      "instdisc",
+		CropScale: Range{0.2, 1},
+		CropRatio: Range{3.0 / 4, 4.0 / 3},
+		Views: alike(ViewRecipe{
+			Flip:      0.5,
+			Grayscale: 0.2, GrayscaleFirst: true,
+			Jitter: 1, Brightness: 0.4, Contrast: 0.4, Saturation: 0.4, Hue: 0.4,
+		}),
+	},
+	// Cubuk et al., "RandAugment: practical automated data augmentation with a
+	// reduced search space" (2020): two operations of magnitude 9.
+	{
+		Name:      "randaug",
+		CropScale: Range{0.08, 1},
+		CropRatio: Range{3.0 / 4, 4.0 / 3},
+		Views:     alike(ViewRecipe{Flip: 0.5, RandOps: 2, RandMagnitude: 9}),
+	},
 	{
 		Name:      "none",
 		CropScale: Range{0.08, 1},
@@ -68,8 +131,12 @@ var recipes = []Recipe{
 	},
 }
 
+// alike is a pair of views that are drawn alike.
+func alike(v ViewRecipe) [2]ViewRecipe { return [2]ViewRecipe{v, v} }
+
 // LookupRecipe returns the recipe of a name: "byol", the asymmetric pair of
-// BYOL that is the default of PixPro, or "none", crops and flips only.
+// BYOL that is the default of PixPro, "simclr", "mocov2", "instdisc", "randaug",
+// or "none", crops and flips only.
 func LookupRecipe(name string) (Recipe, error) {
 	names := make([]string, len(recipes))
 	for i, r := range recipes {
@@ -79,6 +146,21 @@ func LookupRecipe(name string) (Recipe, error) {
 		names[i] = r.Name
 	}
 	return Recipe{}, fmt.Errorf("augment: no recipe is called %q; there are %q", name, names)
+}
+
+// ParseRecipe reads a recipe from JSON as json.Marshal writes it: all fields that
+// there are must be known, those that are missing are zero. The recipe is valid.
+func ParseRecipe(data []byte) (Recipe, error) {
+	var r Recipe
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&r); err != nil {
+		return Recipe{}, fmt.Errorf("augment: recipe: %w", err)
+	}
+	if d.More() {
+		return Recipe{}, errors.New("augment: recipe: something follows it")
+	}
+	return r, r.Validate()
 }
 
 // Validate reports the first field that has no sensible value.
@@ -124,6 +206,15 @@ func (v *ViewRecipe) validate() error {
 		if !(f.lo <= f.value && f.value <= f.hi) {
 			return fmt.Errorf("%s is %v, must be from %v to %v", f.name, f.value, f.lo, f.hi)
 		}
+	}
+	if v.RandOps < 0 || v.RandOps > len(ViewParams{}.Jitter) {
+		return fmt.Errorf("rand_ops is %d, must be from 0 to %d", v.RandOps, len(ViewParams{}.Jitter))
+	}
+	if v.RandMagnitude < 0 || v.RandMagnitude > maxRandMagnitude {
+		return fmt.Errorf("rand_magnitude is %d, must be from 0 to %d", v.RandMagnitude, maxRandMagnitude)
+	}
+	if v.RandOps > 0 && (v.Jitter > 0 || v.GrayscaleFirst) {
+		return fmt.Errorf("rand_ops is %d, must be 0 where there is jitter or grayscale_first", v.RandOps)
 	}
 	return v.BlurSigma.validate("blur_sigma", 0, MaxBlurSigma)
 }

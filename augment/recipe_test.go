@@ -8,7 +8,7 @@ import (
 )
 
 func TestLookupRecipe(t *testing.T) {
-	for _, name := range []string{"byol", "none"} {
+	for _, name := range []string{"byol", "simclr", "mocov2", "instdisc", "randaug", "none"} {
 		r := mustRecipe(t, name)
 		if r.Name != name {
 			t.Errorf("recipe %q is called %q", name, r.Name)
@@ -32,17 +32,38 @@ func TestLookupRecipeGivesACopy(t *testing.T) {
 }
 
 func TestRecipeJSON(t *testing.T) {
-	want := mustRecipe(t, "byol")
-	data, err := json.Marshal(want)
+	for _, want := range recipes {
+		data, err := json.Marshal(want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := ParseRecipe(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got != want {
+			t.Errorf("%s read back is %+v, want %+v", data, got, want)
+		}
+	}
+}
+
+func TestParseRecipeRefuses(t *testing.T) {
+	good, err := json.Marshal(mustRecipe(t, "byol"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	var got Recipe
-	if err := json.Unmarshal(data, &got); err != nil {
-		t.Fatal(err)
-	}
-	if got != want {
-		t.Errorf("%s read back is %+v, want %+v", data, got, want)
+	for name, text := range map[string]string{
+		"nothing":          "",
+		"no recipe":        "[]",
+		"an empty one":     "{}",
+		"an unknown field": strings.Replace(string(good), `"flip"`, `"flop"`, 1),
+		"an invalid value": strings.Replace(string(good), `"flip":0.5`, `"flip":1.5`, 1),
+		"two of them":      string(good) + string(good),
+		"one that is cut":  string(good[:len(good)-1]),
+	} {
+		if _, err := ParseRecipe([]byte(text)); err == nil || !strings.HasPrefix(err.Error(), "augment: ") {
+			t.Errorf("%s: error %v", name, err)
+		}
 	}
 }
 
@@ -68,6 +89,10 @@ func TestRecipeValidate(t *testing.T) {
 		{"blur above one", func(r *Recipe) { r.Views[1].Blur = 2 }},
 		{"blur_sigma negative", func(r *Recipe) { r.Views[1].BlurSigma.Min = -1 }},
 		{"blur_sigma too large", func(r *Recipe) { r.Views[1].BlurSigma.Max = 1e9 }},
+		{"rand_ops negative", func(r *Recipe) { r.Views[0].RandOps = -1 }},
+		{"rand_ops too many", func(r *Recipe) { r.Views[0].Jitter, r.Views[0].RandOps = 0, 5 }},
+		{"rand_ops and jitter", func(r *Recipe) { r.Views[0].RandOps = 1 }},
+		{"rand_magnitude too large", func(r *Recipe) { r.Views[0].RandMagnitude = 31 }},
 		{"solarize not a number", func(r *Recipe) { r.Views[1].Solarize = nan }},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -4,7 +4,7 @@ import "math"
 
 // Sample draws the parameters of one view (0 or 1) of an image of the given
 // size in pixels, by the rules of torchvision's RandomResizedCrop,
-// RandomHorizontalFlip, ColorJitter and RandomGrayscale. The recipe must be
+// RandomHorizontalFlip, ColorJitter, RandomGrayscale and RandAugment. The recipe must be
 // valid. Jitter factors and blur sigmas are drawn in single precision, as torch
 // does.
 func (r *Recipe) Sample(rng *Rand, view, imageWidth, imageHeight int) ViewParams {
@@ -14,7 +14,16 @@ func (r *Recipe) Sample(rng *Rand, view, imageWidth, imageHeight int) ViewParams
 	if rng.Bool(v.Jitter) {
 		v.sampleJitter(rng, &p)
 	}
+	for range v.RandOps {
+		if j, ok := sampleRandAugment(rng, v.RandMagnitude); ok {
+			p.Jitter[p.Jitters] = j
+			p.Jitters++
+		}
+	}
 	p.Grayscale = rng.Bool(v.Grayscale)
+	if p.Grayscale && v.GrayscaleFirst {
+		p.grayscaleFirst()
+	}
 	if rng.Bool(v.Blur) {
 		p.BlurSigma = v.BlurSigma.sample(rng)
 	}
@@ -82,6 +91,53 @@ func (v *ViewRecipe) sampleJitter(rng *Rand, p *ViewParams) {
 			p.Jitters++
 		}
 	}
+}
+
+// grayscaleFirst moves the grayscale before the colour jitter. Saturation and hue
+// have nothing to change behind it, so there is room for a saturation of 0.
+func (p *ViewParams) grayscaleFirst() {
+	moved := [4]Jitter{{Op: OpSaturation, Factor: 0}}
+	n := 1
+	for _, j := range p.Jitter[:p.Jitters] {
+		if j.Op != OpSaturation && j.Op != OpHue {
+			moved[n] = j
+			n++
+		}
+	}
+	p.Grayscale, p.Jitter, p.Jitters = false, moved, n
+}
+
+// maxRandMagnitude is the largest magnitude of RandAugment: torchvision's
+// num_magnitude_bins less one.
+const maxRandMagnitude = 30
+
+// randOps are RandAugment's operations, each equally likely. One is missing at
+// the end: nothing.
+var randOps = [...]Op{OpBrightness, OpSaturation, OpContrast, OpSharpness, OpPosterize, OpSolarize, OpAutoContrast, OpEqualize}
+
+// sampleRandAugment draws an operation and, where it has one, the sign of its
+// magnitude, as torchvision's RandAugment does.
+func sampleRandAugment(rng *Rand, magnitude int) (j Jitter, ok bool) {
+	n := rng.IntN(len(randOps) + 1)
+	negative := rng.Bool(0.5)
+	if n == len(randOps) {
+		return j, false
+	}
+	strength := 0.9 * float64(magnitude) / maxRandMagnitude
+	j.Op = randOps[n]
+	switch j.Op {
+	case OpPosterize:
+		j.Factor = 8 - math.RoundToEven(4*float64(magnitude)/maxRandMagnitude)
+	case OpSolarize:
+		j.Factor = float64(255*(maxRandMagnitude-magnitude)) / maxRandMagnitude
+	case OpAutoContrast, OpEqualize:
+	default:
+		j.Factor = 1 + strength
+		if negative {
+			j.Factor = 1 - strength
+		}
+	}
+	return j, true
 }
 
 // sample draws a value in single precision, which must not round it out of the

@@ -3,6 +3,8 @@ package augment
 import (
 	"fmt"
 	"math"
+	"math/rand/v2"
+	"slices"
 	"testing"
 )
 
@@ -160,6 +162,10 @@ func TestProbabilities(t *testing.T) {
 		{"byol", 1, ViewRecipe{Flip: 0.5, Jitter: 0.8, Grayscale: 0.2, Blur: 0.1, Solarize: 0.2}},
 		{"none", 0, ViewRecipe{Flip: 0.5}},
 		{"none", 1, ViewRecipe{Flip: 0.5}},
+		{"simclr", 0, ViewRecipe{Flip: 0.5, Jitter: 0.8, Grayscale: 0.2, Blur: 0.5}},
+		{"simclr", 1, ViewRecipe{Flip: 0.5, Jitter: 0.8, Grayscale: 0.2, Blur: 0.5}},
+		{"mocov2", 0, ViewRecipe{Flip: 0.5, Jitter: 0.8, Grayscale: 0.2, Blur: 0.5}},
+		{"instdisc", 1, ViewRecipe{Flip: 0.5, Jitter: 1}}, // its grayscale is a jitter: TestGrayscaleFirst
 	} {
 		t.Run(fmt.Sprintf("%s view %d", test.recipe, test.view+1), func(t *testing.T) {
 			r := mustRecipe(t, test.recipe)
@@ -228,7 +234,7 @@ func TestSampleIsValid(t *testing.T) {
 	extreme := mustRecipe(t, "byol")
 	extreme.CropScale = Range{Min: 1e-6, Max: 1}
 	extreme.CropRatio = Range{Min: 100, Max: 1000}
-	for _, r := range []Recipe{mustRecipe(t, "byol"), mustRecipe(t, "none"), extreme} {
+	for _, r := range []Recipe{mustRecipe(t, "byol"), mustRecipe(t, "instdisc"), mustRecipe(t, "randaug"), extreme} {
 		if err := r.Validate(); err != nil {
 			t.Fatal(err)
 		}
@@ -240,5 +246,85 @@ func TestSampleIsValid(t *testing.T) {
 		check(&r, 1, 65_535)
 		check(&r, 65_535, 1)
 		check(&r, 65_535, 65_535)
+	}
+}
+
+// TestGrayscaleFirst: the parameters give what a grayscale before the jitter
+// gives.
+func TestGrayscaleFirst(t *testing.T) {
+	first := mustRecipe(t, "instdisc")
+	after := first
+	after.Views[0].GrayscaleFirst = false
+	src := noise(rand.New(rand.NewPCG(1, 2)), 40, 30)
+	var scratch Scratch
+	grey := 0
+	for i := range 200 {
+		a, b := NewRand(1, 2, uint64(i), 0), NewRand(1, 2, uint64(i), 0)
+		got, drawn := first.Sample(&a, 0, src.Width, src.Height), after.Sample(&b, 0, src.Width, src.Height)
+		want := NewPlanes(32, 32)
+		crop := ViewParams{Crop: drawn.Crop, Flip: drawn.Flip, Grayscale: drawn.Grayscale}
+		crop.Apply(want, src, &scratch)
+		for _, j := range drawn.Jitter[:drawn.Jitters] {
+			want.apply(j, &scratch)
+		}
+		view := NewPlanes(32, 32)
+		got.Apply(view, src, &scratch)
+		if checkPlanes(t, view, want); t.Failed() {
+			t.Fatalf("view %d: %+v, drawn %+v", i, got, drawn)
+		}
+		if got.Grayscale {
+			t.Fatal("grayscale comes last")
+		}
+		if drawn.Grayscale {
+			grey++
+		}
+	}
+	checkProbability(t, "grayscale", grey, 200, 0.2)
+}
+
+// TestRandAugment counts operations and looks at their factors.
+func TestRandAugment(t *testing.T) {
+	r := mustRecipe(t, "randaug")
+	r.Views[0].RandOps = 1
+	counts := make([]int, len(randOps)+1)
+	more, less := 0, 0
+	for _, p := range sampleMany(&r, samples, 0, 100, 100) {
+		if p.Jitters == 0 {
+			counts[len(randOps)]++
+			continue
+		}
+		j := p.Jitter[0]
+		counts[slices.Index(randOps[:], j.Op)]++
+		switch j.Op {
+		case OpPosterize:
+			if j.Factor != 7 {
+				t.Fatalf("posterize to %v bits, want 7", j.Factor)
+			}
+		case OpSolarize:
+			if j.Factor != 178.5 {
+				t.Fatalf("solarize from %v, want 178.5", j.Factor)
+			}
+		case OpAutoContrast, OpEqualize:
+		default:
+			if math.Abs(math.Abs(j.Factor-1)-0.27) > 1e-6 {
+				t.Fatalf("%v factor %v, want 0.73 or 1.27", j.Op, j.Factor)
+			}
+			if j.Factor > 1 {
+				more++
+			} else {
+				less++
+			}
+		}
+	}
+	t.Run("operations", func(t *testing.T) { checkEven(t, counts) })
+	t.Run("signs", func(t *testing.T) { checkEven(t, []int{more, less}) })
+
+	two := mustRecipe(t, "randaug")
+	longest := 0
+	for _, p := range sampleMany(&two, 100, 1, 100, 100) {
+		longest = max(longest, p.Jitters)
+	}
+	if longest != 2 {
+		t.Errorf("at most %d operations, want 2", longest)
 	}
 }

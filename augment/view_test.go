@@ -226,7 +226,9 @@ func TestApplyKeepsToItsBuffers(t *testing.T) {
 }
 
 // TestApplyDoesNotAllocate once the scratch has seen the views.
-func TestApplyDoesNotAllocate(t *testing.T) {
+func TestApplyDoesNotAllocate(t *testing.T) { eachLevel(t, testApplyDoesNotAllocate) }
+
+func testApplyDoesNotAllocate(t *testing.T) {
 	src := noise(rand.New(rand.NewPCG(9, 10)), 500, 375)
 	dst := NewPlanes(224, 224)
 	recipe := mustRecipe(t, "byol")

@@ -98,7 +98,7 @@ func addTrainFlags(f *pflag.FlagSet, c *train.Config) {
 	f.IntVar(&c.Accumulate, "accumulate", c.Accumulate, "batches whose gradients make one step")
 	f.IntVar(&c.Epochs, "epochs", c.Epochs, "times that every image is drawn")
 	f.Uint64Var(&c.Seed, "seed", c.Seed, "seed of parameters, order and augmentation")
-	f.StringVar(&c.Recipe, "recipe", c.Recipe, "augmentation: byol or none")
+	f.StringVar(&c.Recipe, "recipe", c.Recipe, "augmentation: byol, simclr, mocov2, instdisc, randaug or none")
 	f.Float64Var(&c.Crop, "crop", c.Crop, "least part of the image that a crop covers")
 	f.Float64Var(&c.BaseLR, "base-lr", c.BaseLR, "learning rate for 256 pairs a step, scaled by --batch")
 	f.Float64Var(&c.WeightDecay, "weight-decay", c.WeightDecay, "weight decay, not of biases and batch norms")

@@ -21,7 +21,7 @@ type viewFlags struct {
 
 func (v *viewFlags) add(f *pflag.FlagSet) {
 	f.StringVar(&v.shards, "shards", "", "folder of shards")
-	f.StringVar(&v.recipe, "recipe", "byol", "augmentation: byol or none")
+	f.StringVar(&v.recipe, "recipe", "byol", "augmentation: byol, simclr, mocov2, instdisc, randaug or none")
 	f.Float64Var(&v.crop, "crop", 0.08, "least part of the image that a crop covers")
 	f.IntVar(&v.size, "size", 224, "side of a view in pixels")
 	f.Uint64Var(&v.seed, "seed", 0, "seed of the order and the augmentation")
