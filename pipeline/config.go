@@ -21,6 +21,8 @@ const (
 	// maxSize and maxBatchSize keep a batch's memory countable in 63 bits.
 	maxSize      = 8192
 	maxBatchSize = 1 << 20
+	// maxBatchPixels, of one view of each pair, makes slabs of 6 GiB at most.
+	maxBatchPixels = 1 << 30
 )
 
 // Shuffle is the order of an epoch's samples.
@@ -84,6 +86,8 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("pipeline: Size is %d, must be from 1 to %d", c.Size, maxSize)
 	case c.BatchSize < 1 || c.BatchSize > maxBatchSize:
 		return fmt.Errorf("pipeline: BatchSize is %d, must be from 1 to %d", c.BatchSize, maxBatchSize)
+	case int64(c.BatchSize)*int64(c.Size)*int64(c.Size) > maxBatchPixels:
+		return fmt.Errorf("pipeline: a batch of %d pairs of %d x %d pixels is too large, must be %d pixels at most", c.BatchSize, c.Size, c.Size, int64(maxBatchPixels))
 	case c.Shuffle != "" && c.Shuffle != ShuffleFull && c.Shuffle != ShuffleNone:
 		return fmt.Errorf("pipeline: Shuffle is %q, must be %q or %q", c.Shuffle, ShuffleFull, ShuffleNone)
 	case c.World < 0 || c.Rank < 0 || c.Rank >= max(c.World, 1):

@@ -163,6 +163,9 @@ func newestCheckpoint(output string, unsound func(error)) (*Checkpoint, error) {
 		}
 		unsound(err)
 	}
+	if len(names) > 0 {
+		return nil, fmt.Errorf("train: none of the %d checkpoints in %s is sound: restore one, or choose another output", len(names), output)
+	}
 	return nil, nil
 }
 
@@ -261,13 +264,20 @@ func save(output string, state State, cfg Config, modelTensors, optimizerTensors
 	return dir, atomicfile.WriteFile(filepath.Join(root, latestFile), []byte(name+"\n"))
 }
 
-// prune removes all but the newest keep checkpoints.
-func prune(output string, keep int) error {
+// prune keeps the newest keep checkpoints up to the step that was just saved.
+// Later ones are of a future that the run has left: they were unsound when it
+// was resumed.
+func prune(output string, saved int64, keep int) error {
 	names, err := checkpointNames(output)
-	if err != nil || keep == 0 || len(names) <= keep {
+	if err != nil {
 		return err
 	}
-	for _, name := range names[:len(names)-keep] {
+	last, _ := slices.BinarySearchFunc(names, stepName(saved), compareSteps)
+	remove := names[last+1:]
+	if keep > 0 && last+1 > keep {
+		remove = append(slices.Clone(remove), names[:last+1-keep]...)
+	}
+	for _, name := range remove {
 		if err := os.RemoveAll(filepath.Join(output, checkpointsDir, name)); err != nil {
 			return fmt.Errorf("train: remove old checkpoint: %w", err)
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"slices"
 	"strconv"
@@ -110,8 +111,8 @@ func (c *Config) Validate() error {
 		err = fmt.Errorf("epochs %d: must be positive", c.Epochs)
 	case !(c.Crop > 0 && c.Crop <= 1):
 		err = fmt.Errorf("crop %g: must be above 0 and at most 1", c.Crop)
-	case !(c.BaseLR >= 0):
-		err = fmt.Errorf("base-lr %g: must not be negative", c.BaseLR)
+	case !(c.BaseLR >= 0 && c.BaseLR <= math.MaxFloat32):
+		err = fmt.Errorf("base-lr %g: must be a number that is not negative", c.BaseLR)
 	case c.LRScheduler != cosineSchedule && c.LRScheduler != stepSchedule:
 		err = fmt.Errorf("lr-scheduler %q: use cosine or step", c.LRScheduler)
 	case c.LRScheduler == stepSchedule && (len(c.LRDecayEpochs) == 0 || !slices.IsSorted(c.LRDecayEpochs)):
@@ -175,7 +176,8 @@ func (c *Config) schedule(batchesPerEpoch int64) optim.Schedule {
 }
 
 // differences lists the fields in which a run that goes on from a checkpoint
-// of another may not differ, because its samples or parameters would.
+// of another may not differ, because its samples or parameters would: all but
+// epochs and what concerns checkpoints.
 func (c *Config) differences(saved *Config) []string {
 	var list []string
 	for _, f := range []struct {
@@ -187,6 +189,12 @@ func (c *Config) differences(saved *Config) []string {
 		{"seed", saved.Seed, c.Seed}, {"recipe", saved.Recipe, c.Recipe}, {"crop", saved.Crop, c.Crop},
 		{"head-hidden", saved.HeadHidden, c.HeadHidden}, {"head-dim", saved.HeadDim, c.HeadDim},
 		{"pixpro-transform-layer", saved.PixProTransformLayer, c.PixProTransformLayer}, {"instance", saved.Instance, c.Instance},
+		{"base-lr", saved.BaseLR, c.BaseLR}, {"weight-decay", saved.WeightDecay, c.WeightDecay}, {"warmup-epoch", saved.WarmupEpochs, c.WarmupEpochs},
+		{"optimizer", saved.Optimizer, c.Optimizer}, {"momentum", saved.Momentum, c.Momentum}, {"lr-scheduler", saved.LRScheduler, c.LRScheduler},
+		{"pixpro-p", saved.PixProGamma, c.PixProGamma}, {"pixpro-momentum", saved.PixProMomentum, c.PixProMomentum},
+		{"pixpro-pos-ratio", saved.PixProPositiveRatio, c.PixProPositiveRatio}, {"pixpro-clamp-value", saved.PixProClamp, c.PixProClamp},
+		{"pixcontrast-tau", saved.PixContrastTau, c.PixContrastTau}, {"pixpro-ins-loss-weight", saved.InstanceWeight, c.InstanceWeight},
+		{"instance-tau", saved.InstanceTau, c.InstanceTau},
 	} {
 		if f.was != f.asks {
 			list = append(list, fmt.Sprintf("%s was %v, not %v", f.name, f.was, f.asks))

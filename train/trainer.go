@@ -109,6 +109,9 @@ func findCheckpoint(cfg *Config, warn func(error)) (*Checkpoint, error) {
 }
 
 func (t *Trainer) restore(c *Checkpoint) error {
+	if st := c.State; st.Step < 0 || st.Position.Epoch < 0 || st.Position.Offset < 0 || st.Position.Offset > st.Samples {
+		return fmt.Errorf("%w: %s has step %d, position %+v of %d samples", ErrCheckpoint, stateFile, st.Step, st.Position, st.Samples)
+	}
 	if diff := t.cfg.differences(&c.Config); len(diff) > 0 {
 		return fmt.Errorf("the configuration does not fit: %s", strings.Join(diff, "; "))
 	}
@@ -199,6 +202,12 @@ func (t *Trainer) Run(ctx context.Context, src Source) error {
 	}
 	if err := src.Err(); err != nil && ctx.Err() == nil {
 		return errors.Join(fmt.Errorf("train: after step %d: %w", t.step, err), t.save(src))
+	}
+	if t.step == 0 && ctx.Err() == nil {
+		return errors.New("train: no step was made: none of the images could be read")
+	}
+	if t.step == total {
+		return t.save(src)
 	}
 	return errors.Join(ctx.Err(), t.save(src))
 }
@@ -301,7 +310,7 @@ func (t *Trainer) save(src Source) error {
 	if t.OnSave != nil {
 		t.OnSave(t.step, dir)
 	}
-	return prune(t.cfg.Output, t.cfg.Keep)
+	return prune(t.cfg.Output, t.step, t.cfg.Keep)
 }
 
 func shape64(shape []int) []int64 {

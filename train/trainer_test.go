@@ -174,6 +174,34 @@ func TestResumePassesOverDamagedCheckpoints(t *testing.T) {
 	}
 }
 
+// TestPruningKeepsWhatWasJustSaved resumes before a damaged checkpoint and
+// stops before its step: the damaged one is not the newest to keep.
+func TestPruningKeepsWhatWasJustSaved(t *testing.T) {
+	cfg := tiny(makeShards(t), t.TempDir())
+	cfg.SaveEvery, cfg.Resume, cfg.Keep = Interval{Steps: 4}, "auto", 2
+	if err := trainFor(t, cfg, 8); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	spoil := func(step int64) {
+		if err := os.Truncate(filepath.Join(cfg.Output, checkpointsDir, stepName(step), modelFile), 10); err != nil {
+			t.Fatal(err)
+		}
+	}
+	spoil(8)
+	cfg.Keep = 1
+	if err := trainFor(t, cfg, 2); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	names, err := checkpointNames(cfg.Output)
+	if err != nil || len(names) != 1 || names[0] != stepName(6) {
+		t.Errorf("checkpoints are %v (%v), want that of step 6", names, err)
+	}
+	spoil(6)
+	if err := trainFor(t, cfg, 0); err == nil || !strings.Contains(err.Error(), "none of the 1 checkpoints") {
+		t.Errorf("without a sound checkpoint the run ends with %v", err)
+	}
+}
+
 func TestNewRefusesWhatWouldGoWrong(t *testing.T) {
 	data := makeShards(t)
 	cfg := tiny(data, t.TempDir())
@@ -187,6 +215,7 @@ func TestNewRefusesWhatWouldGoWrong(t *testing.T) {
 	}{
 		{"a used output", func(c *Config) {}, "continue it with resume auto"},
 		{"another width", func(c *Config) { c.Resume, c.Width = "auto", 0.125 }, "width was 0.0625, not 0.125"},
+		{"another learning rate", func(c *Config) { c.Resume, c.BaseLR = "auto", 1 }, "base-lr was 16, not 1"},
 		{"another seed", func(c *Config) { c.Resume, c.Seed = "auto", 9 }, "seed was 0, not 9"},
 		{"no such checkpoint", func(c *Config) { c.Resume = filepath.Join(data, "nothing") }, "unsound checkpoint"},
 		{"a bad option", func(c *Config) { c.Epochs = 0 }, "epochs 0: must be positive"},

@@ -3,6 +3,7 @@ package model
 import (
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/seed-436d2970/pixpro/train/device"
 	"github.com/seed-436d2970/pixpro/train/nn"
@@ -37,6 +38,9 @@ type Config struct {
 	Seed     uint64
 }
 
+// maxChannels keeps a mistyped width of a head from taking all memory.
+const maxChannels = 1 << 16
+
 // Validate says which field cannot be used and what it may be.
 func (c *Config) Validate() error {
 	switch {
@@ -46,11 +50,11 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("instance branch %q: use none, byol or simclr", c.Instance)
 	case c.Method == Instance && c.Instance == NoInstance:
 		return errors.New("method instance needs an instance branch: use byol or simclr")
-	case c.Hidden < 1 || c.Dim < 1:
-		return fmt.Errorf("projection head of %d and %d channels: both must be positive", c.Hidden, c.Dim)
-	case c.Propagation.Gamma <= 0:
+	case c.Hidden < 1 || c.Hidden > maxChannels || c.Dim < 1 || c.Dim > maxChannels:
+		return fmt.Errorf("projection head of %d and %d channels: both must be from 1 to %d", c.Hidden, c.Dim, maxChannels)
+	case !(c.Propagation.Gamma > 0 && c.Propagation.Gamma <= math.MaxFloat32):
 		return fmt.Errorf("propagation exponent %g: must be above 0", c.Propagation.Gamma)
-	case c.Propagation.Clamp < 0 || c.Propagation.Clamp >= 1:
+	case !(c.Propagation.Clamp >= 0 && c.Propagation.Clamp < 1):
 		return fmt.Errorf("propagation clamp %g: must be in [0, 1)", c.Propagation.Clamp)
 	case c.TransformLayers < 0 || c.TransformLayers > 2:
 		return fmt.Errorf("%d layers of the value transform: use 0, 1 or 2", c.TransformLayers)

@@ -69,7 +69,7 @@ func Lookup(arch, stem string, width float64) (ResNet, error) {
 	if dilated && !r.Bottleneck {
 		return r, fmt.Errorf("architecture %q: only networks of bottlenecks, resnet50 and deeper, have a dilated form", arch)
 	}
-	if width <= 0 || width > 8 {
+	if !(width > 0 && width <= 8) {
 		return r, fmt.Errorf("width %g: use a factor above 0 and up to 8", width)
 	}
 	if double {
