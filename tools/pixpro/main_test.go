@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"image/png"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -264,6 +265,27 @@ func TestVersionNamesTheFasterParts(t *testing.T) {
 	var v versionInfo
 	if err := json.Unmarshal([]byte(mustRun(t, "version", "--json")), &v); err != nil || v.MatrixProducts == "" || v.CPU == "" {
 		t.Errorf("version reports %+v (%v)", v, err)
+	}
+}
+
+func TestWriteFileKeepsLinksAndDevices(t *testing.T) {
+	dir := t.TempDir()
+	target, link := filepath.Join(dir, "target"), filepath.Join(dir, "link")
+	if err := os.WriteFile(target, []byte("old"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(target, link); err != nil {
+		t.Skipf("no links here: %v", err)
+	}
+	write := func(w io.Writer) error { _, err := io.WriteString(w, "new"); return err }
+	if err := writeFile(link, write); err != nil {
+		t.Fatal(err)
+	}
+	if data, err := os.ReadFile(target); err != nil || string(data) != "new" {
+		t.Errorf("the link's target is %q (%v), want new", data, err)
+	}
+	if info, err := os.Lstat(link); err != nil || info.Mode()&os.ModeSymlink == 0 {
+		t.Errorf("the link was replaced: %v, %v", info, err)
 	}
 }
 
