@@ -3,7 +3,7 @@
 export GOEXPERIMENT ?= simd
 GO ?= go
 
-.PHONY: build test race demo check clean
+.PHONY: build test race interop demo check clean
 
 build: ## the program, at bin/pixpro
 	$(GO) build -o bin/pixpro ./tools/pixpro
@@ -13,6 +13,11 @@ test: ## all tests; needs nothing but Go
 
 race: ## the concurrent packages under the race detector; needs a C compiler
 	CGO_ENABLED=1 $(GO) test -race -short ./shards/... ./pipeline/... ./internal/parallel/... ./internal/synth/... ./train/...
+
+interop: ## what the documents say about reading shards from Python; installs pyarrow
+	test -x .venv/bin/python || python3 -m venv .venv
+	.venv/bin/python -c 'import pyarrow' 2>/dev/null || .venv/bin/pip install -q pyarrow
+	PIXPRO_PYTHON=$(CURDIR)/.venv/bin/python $(GO) test -count=1 -run TestDocumentedPython ./shards
 
 demo: build ## everything on a generated dataset, in demo-out/
 	rm -rf demo-out

@@ -279,6 +279,19 @@ func TestManifestChecks(t *testing.T) {
 	}
 }
 
+// A manifest as the first release wrote it, and one with fields of later ones.
+func TestManifestsOfOtherReleases(t *testing.T) {
+	const sum = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+	first := `{"version": 1, "classes": ["cat"], "rows": 2, "image_bytes": 9, "shards": [
+		{"name": "shard-00000.arrow", "rows": 2, "image_bytes": 9, "bytes": 100, "sha256": "` + sum + `"}]`
+	for _, data := range []string{first + "}", first + `, "of_the_future": {"a": [1]}}`} {
+		m, err := parseManifest([]byte(data))
+		if err != nil || m.Rows != 2 || m.Order != "" || m.MaxSide != 0 {
+			t.Errorf("%s: %+v, %v", data, m, err)
+		}
+	}
+}
+
 func FuzzParseManifest(f *testing.F) {
 	data, err := os.ReadFile(filepath.Join(write(f, classTree(f, 9), 1), manifestName))
 	if err != nil {
