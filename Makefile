@@ -4,7 +4,7 @@ export GOEXPERIMENT ?= simd
 GO ?= go
 PYTHON ?= python3
 
-.PHONY: build test race demo interop check clean
+.PHONY: build test race demo interop interop-shards interop-weights check clean
 
 build: ## the program, at bin/pixpro
 	$(GO) build -o bin/pixpro ./tools/pixpro
@@ -15,11 +15,18 @@ test: ## all tests; needs nothing but Go
 race: ## the concurrent packages under the race detector; needs a C compiler
 	CGO_ENABLED=1 $(GO) test -race -short ./shards/... ./pipeline/... ./internal/parallel/... ./internal/synth/... ./train/...
 
+interop: interop-shards interop-weights ## all that other programs read and write
+
+interop-shards: ## what the documents say about reading shards from Python; installs pyarrow
+	test -x .venv/bin/python || python3 -m venv .venv
+	.venv/bin/python -c 'import pyarrow' 2>/dev/null || .venv/bin/pip install -q pyarrow
+	PIXPRO_PYTHON=$(CURDIR)/.venv/bin/python $(GO) test -count=1 -run TestDocumentedPython ./shards
+
 demo: build ## everything on a generated dataset, in demo-out/
 	rm -rf demo-out
 	bin/pixpro demo --out demo-out
 
-interop: build ## exports and imports against PyTorch; needs python3-torch and python3-torchvision
+interop-weights: build ## exports and imports against PyTorch; needs python3-torch and python3-torchvision
 	$(PYTHON) examples/interop.py --pixpro bin/pixpro
 
 check: ## formatting, vet, builds without cgo, with and without vector code

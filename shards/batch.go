@@ -144,6 +144,18 @@ func (c *column) offset(i int) int64 {
 // without its place in the dataset. What it could read it returns beside the
 // error.
 func (b *batch) sample(row int, formats []string, classes int) (Sample, error) {
+	s, err := b.head(row, formats, classes)
+	if err != nil {
+		return s, err
+	}
+	if sum := crc32.Checksum(s.Image, castagnoli); sum != s.CRC32C {
+		return s, fmt.Errorf("checksum of the image is %08x, recorded is %08x", sum, s.CRC32C)
+	}
+	return s, nil
+}
+
+// head is sample without a look at the image.
+func (b *batch) head(row int, formats []string, classes int) (Sample, error) {
 	var s Sample
 	key, err := b.columns[colKey].bytes(row)
 	if err != nil {
@@ -167,9 +179,6 @@ func (b *batch) sample(row int, formats []string, classes int) (Sample, error) {
 	s.CRC32C = b.columns[colCRC32C].uint32(row)
 	if s.Image, err = b.columns[colImage].bytes(row); err != nil {
 		return s, fmt.Errorf("image %w", err)
-	}
-	if sum := crc32.Checksum(s.Image, castagnoli); sum != s.CRC32C {
-		return s, fmt.Errorf("checksum of the image is %08x, recorded is %08x", sum, s.CRC32C)
 	}
 	return s, nil
 }

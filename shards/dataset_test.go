@@ -116,7 +116,7 @@ func TestUnreadableMapIsAnError(t *testing.T) {
 func TestVerifyFindsNothingWrong(t *testing.T) {
 	out := write(t, classTree(t, 40), 8<<10)
 	var last VerifyProgress
-	report, err := Verify(context.Background(), out, func(p VerifyProgress) { last = p })
+	report, err := Verify(context.Background(), out, VerifyConfig{Deep: true, Progress: func(p VerifyProgress) { last = p }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,7 +126,7 @@ func TestVerifyFindsNothingWrong(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := Verify(ctx, out, nil); !errors.Is(err, context.Canceled) {
+	if _, err := Verify(ctx, out, VerifyConfig{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
 }
@@ -158,7 +158,7 @@ func TestVerifyNamesEveryFault(t *testing.T) {
 	); err != nil {
 		t.Fatal(err)
 	}
-	report, err := Verify(context.Background(), out, nil)
+	report, err := Verify(context.Background(), out, VerifyConfig{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -178,6 +178,23 @@ func TestVerifyNamesEveryFault(t *testing.T) {
 	}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("faults are\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// Checksums are right, and the pixels cannot be decoded.
+func TestVerifyDeep(t *testing.T) {
+	out, _ := shardInto(t, WriteConfig{In: badAmongGood(t, 90, 2), ShardSize: 6 << 10})
+	if report, err := Verify(context.Background(), out, VerifyConfig{}); err != nil || len(report.Faults) != 0 {
+		t.Fatalf("not deep: %+v, %v", report, err)
+	}
+	report, err := Verify(context.Background(), out, VerifyConfig{Deep: true})
+	if err != nil || len(report.Faults) != 2 {
+		t.Fatalf("deep: %+v, %v", report, err)
+	}
+	for i, key := range []string{"c0/000.png", "c1/001.png"} {
+		if f := report.Faults[i]; f.Key != key || f.Row < 0 || !strings.Contains(f.Reason, "decode: ") {
+			t.Errorf("fault %d is %v, want one of %s", i, f, key)
+		}
 	}
 }
 
@@ -205,7 +222,7 @@ func TestEveryByteFlipped(t *testing.T) {
 		if err := os.WriteFile(path, data, 0o666); err != nil {
 			t.Fatal(err)
 		}
-		report, err := Verify(context.Background(), out, nil)
+		report, err := Verify(context.Background(), out, VerifyConfig{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -258,6 +275,19 @@ func TestManifestChecks(t *testing.T) {
 		}
 		if _, err := parseManifest(data); err == nil {
 			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+// A manifest as the first release wrote it, and one with fields of later ones.
+func TestManifestsOfOtherReleases(t *testing.T) {
+	const sum = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+	first := `{"version": 1, "classes": ["cat"], "rows": 2, "image_bytes": 9, "shards": [
+		{"name": "shard-00000.arrow", "rows": 2, "image_bytes": 9, "bytes": 100, "sha256": "` + sum + `"}]`
+	for _, data := range []string{first + "}", first + `, "of_the_future": {"a": [1]}}`} {
+		m, err := parseManifest([]byte(data))
+		if err != nil || m.Rows != 2 || m.Order != "" || m.MaxSide != 0 {
+			t.Errorf("%s: %+v, %v", data, m, err)
 		}
 	}
 }

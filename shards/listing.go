@@ -56,7 +56,11 @@ func listSources(ctx context.Context, cfg *WriteConfig, sources []source) (*list
 		for j := range c.files {
 			c.files[j].source = uint16(i)
 		}
-		l.files = append(l.files, c.files...)
+		if i == 0 {
+			l.files = c.files // without a copy of what can be millions
+		} else {
+			l.files = append(l.files, c.files...)
+		}
 		inputs[i] = nil
 	}
 	l.sort()

@@ -67,32 +67,36 @@ func newReadAhead(ctx context.Context, sources []source, files []file, workers i
 		window:  newWindow(ctx, windowBytes),
 		buffers: sync.Pool{New: func() any { return new([]byte) }},
 	}
-	work := make(chan *job)
-	r.wg.Go(func() {
-		defer close(r.queue)
-		defer close(work)
-		for i, f := range files {
-			j := &job{file: f, seq: int64(i), done: make(chan struct{})}
-			select {
-			case r.queue <- j:
-			case <-ctx.Done():
-				return
-			}
-			select {
-			case work <- j:
-			case <-ctx.Done():
-				return
-			}
+	var mu sync.Mutex // taking a file and its place in the queue is one step
+	taken, running := 0, workers
+	take := func() *job {
+		mu.Lock()
+		defer mu.Unlock()
+		if taken == len(files) {
+			return nil
 		}
-	})
+		j := &job{file: files[taken], seq: int64(taken), done: make(chan struct{})}
+		select {
+		case r.queue <- j:
+			taken++
+			return j
+		case <-ctx.Done():
+			return nil
+		}
+	}
 	for range workers {
 		r.wg.Go(func() {
 			e := newExaminer()
-			for j := range work {
+			for j := take(); j != nil; j = take() {
 				if j.err = r.read(j); j.err == nil {
 					j.err = e.examine(ctx, j)
 				}
 				close(j.done)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if running--; running == 0 {
+				close(r.queue)
 			}
 		})
 	}

@@ -140,7 +140,7 @@ func (w *writer) keepShards(ctx context.Context, finished []ShardInfo, list *lis
 			break
 		}
 		after, before := rest, len(passed)
-		got, faults, err := checkShard(ctx, w.cfg.Out, info.Name, len(list.classes), func(s Sample) {
+		got, faults, err := checkShard(ctx, w.cfg.Out, info.Name, shardCheck{classes: len(list.classes), visit: func(s Sample) {
 			for len(after) > 0 && (after[0].key != s.Key || after[0].fault != faultNone) {
 				passed = append(passed, after[0])
 				after = after[1:]
@@ -148,7 +148,7 @@ func (w *writer) keepShards(ctx context.Context, finished []ShardInfo, list *lis
 			if len(after) > 0 {
 				after = after[1:]
 			}
-		}, func(int64) {})
+		}})
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"path/filepath"
 	"slices"
+	"sync"
 
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/apache/arrow/go/v15/arrow/array"
@@ -96,11 +97,18 @@ type hashedFile struct {
 	size int64
 }
 
+// Write hashes large pieces while they are written: both take about as long.
 func (h *hashedFile) Write(p []byte) (int, error) {
-	n, err := h.file.Write(p)
-	h.hash.Write(p[:n])
-	h.size += int64(n)
-	return n, err
+	const large = 64 << 10
+	h.size += int64(len(p))
+	if len(p) < large {
+		h.hash.Write(p)
+		return h.file.Write(p)
+	}
+	var hashing sync.WaitGroup
+	hashing.Go(func() { h.hash.Write(p) })
+	defer hashing.Wait()
+	return h.file.Write(p)
 }
 
 // Seek only tells the position, which is what Arrow's writer asks for.
@@ -162,6 +170,10 @@ func (b *rowBatch) append(j *job) {
 	b.widths = append(b.widths, int32(j.header.Width))
 	b.heights = append(b.heights, int32(j.header.Height))
 	b.crcs = append(b.crcs, j.crc)
+	if need := len(b.images) + len(j.data); need > cap(b.images) && need > 1<<20 {
+		// Growing by and by would touch several times the memory.
+		b.images = append(make([]byte, 0, max(need, maxBatchBytes)), b.images...)
+	}
 	b.images = append(b.images, j.data...)
 	b.imageOffsets = append(b.imageOffsets, int64(len(b.images)))
 }

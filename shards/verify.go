@@ -1,18 +1,23 @@
 package shards
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io/fs"
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/seed-436d2970/pixpro/augment/decode"
 )
 
 // VerifyReport is what Verify found.
@@ -29,17 +34,28 @@ type VerifyProgress struct {
 	Faults            int
 }
 
+// VerifyConfig says how Verify works. The zero value is ready.
+type VerifyConfig struct {
+	// Deep decodes every image, too.
+	Deep bool
+	// Progress, if not nil, is told how far it is; calls do not overlap.
+	Progress func(VerifyProgress)
+}
+
 // Verify checks the shard folder dir: the manifest, and for every shard its
 // size, its SHA-256, the number of its rows and every row's content and
 // checksum. It reports all faults it finds, in order; the error says why it
 // could not do its work. Shards are read on all cores, and what was read is
-// not kept in memory. progress may be nil; calls of it do not overlap.
-func Verify(ctx context.Context, dir string, progress func(VerifyProgress)) (VerifyReport, error) {
+// not kept in memory.
+func Verify(ctx context.Context, dir string, cfg VerifyConfig) (VerifyReport, error) {
 	m, err := ReadManifest(dir)
 	if err != nil {
 		return VerifyReport{}, err
 	}
-	v := &verifier{dir: dir, manifest: m, progress: progress}
+	v := &verifier{dir: dir, manifest: m, progress: cfg.Progress}
+	if cfg.Deep {
+		v.decoders = newDecoders(runtime.GOMAXPROCS(0))
+	}
 	for _, s := range m.Shards {
 		v.done.TotalBytes += s.Bytes
 	}
@@ -73,6 +89,7 @@ func Verify(ctx context.Context, dir string, progress func(VerifyProgress)) (Ver
 type verifier struct {
 	dir      string
 	manifest Manifest
+	decoders decoders // nil: images are not decoded
 
 	mu       sync.Mutex
 	done     VerifyProgress
@@ -81,7 +98,12 @@ type verifier struct {
 
 // shard checks one shard against the manifest.
 func (v *verifier) shard(ctx context.Context, info ShardInfo) (rows, size int64, faults []*CorruptError, err error) {
-	got, inside, err := checkShard(ctx, v.dir, info.Name, len(v.manifest.Classes), func(Sample) { rows++ }, v.advance)
+	got, inside, err := checkShard(ctx, v.dir, info.Name, shardCheck{
+		classes:  len(v.manifest.Classes),
+		visit:    func(Sample) { rows++ },
+		read:     v.advance,
+		decoders: v.decoders,
+	})
 	whole := func(format string, args ...any) {
 		faults = append(faults, &CorruptError{Shard: info.Name, Row: -1, Reason: fmt.Sprintf(format, args...)})
 	}
@@ -126,11 +148,18 @@ func (v *verifier) report() {
 	}
 }
 
-// checkShard reads a whole shard. It returns what the file is, what is wrong
-// with its content, and an error if it could not be read or the context was
-// cancelled. visit is called for every sound row in order, read while the file
-// is read.
-func checkShard(ctx context.Context, dir, name string, classes int, visit func(Sample), read func(n int64)) (ShardInfo, []*CorruptError, error) {
+// shardCheck says what checkShard looks for.
+type shardCheck struct {
+	classes  int
+	visit    func(Sample)  // called for every sound row, in order
+	read     func(n int64) // told of bytes that were read; may be nil
+	decoders decoders      // nil: images are not decoded
+}
+
+// checkShard reads a whole shard, once, from begin to end. It returns what the
+// file is, what is wrong with its content, and an error if it could not be
+// read or the context was cancelled.
+func checkShard(ctx context.Context, dir, name string, check shardCheck) (ShardInfo, []*CorruptError, error) {
 	info := ShardInfo{Name: name}
 	data, err := mapFile(filepath.Join(dir, name))
 	if err != nil {
@@ -139,63 +168,148 @@ func checkShard(ctx context.Context, dir, name string, classes int, visit func(S
 	defer unmapFile(data)
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	info.Bytes = int64(len(data))
-	if info.SHA256, err = hashMapped(ctx, data, read); err != nil {
-		return info, nil, fmt.Errorf("%s: %w", name, err)
-	}
+	sum := mapHash{data: data, hash: sha256.New(), read: check.read}
 
 	var faults []*CorruptError
 	fault := func(row int64, key string, err error) {
 		faults = append(faults, &CorruptError{Shard: name, Row: row, Key: key, Reason: err.Error()})
 	}
-	var file *shardFile
+	file := &shardFile{}
 	if err := guard(func() (err error) { file, err = parseShard(data); return err }); err != nil {
 		fault(-1, "", err)
-		return info, faults, nil
+		file = &shardFile{}
 	}
 	info.Rows = file.rows
 	for i, b := range file.blocks {
-		if err := ctx.Err(); err != nil {
-			return info, nil, err
+		// Hashing brings the batch into the caches for what follows.
+		if err := sum.to(ctx, int(b.end())); err != nil {
+			return info, nil, fmt.Errorf("%s: %w", name, err)
 		}
-		err := guard(func() error {
-			batch, err := file.batch(i)
-			if err != nil {
-				return err
-			}
-			for row := range int(batch.rows) {
-				s, err := batch.sample(row, file.formats, classes)
-				if err != nil {
-					fault(file.starts[i]+int64(row), s.Key, err)
-					continue
-				}
-				info.ImageBytes += int64(len(s.Image))
-				visit(s)
-			}
-			return nil
+		var bad []rowFault
+		err := guard(func() (err error) {
+			bad, err = checkBatch(ctx, file, i, check, &info)
+			return err
 		})
+		if ctx.Err() != nil {
+			return info, nil, ctx.Err()
+		}
+		for _, f := range bad {
+			fault(file.starts[i]+f.row, f.key, f.err)
+		}
 		if err != nil {
 			fault(file.starts[i], "", err)
 		}
 		forget(data, int(b.offset), int(b.end()))
 	}
+	if err := sum.to(ctx, len(data)); err != nil {
+		return info, nil, fmt.Errorf("%s: %w", name, err)
+	}
+	info.SHA256 = hex.EncodeToString(sum.hash.Sum(nil))
 	return info, faults, nil
 }
 
-// hashMapped returns the SHA-256 of data.
-func hashMapped(ctx context.Context, data []byte, read func(n int64)) (string, error) {
+// rowFault is a fault of a row of a record batch.
+type rowFault struct {
+	row int64
+	key string
+	err error
+}
+
+// checkBatch checks all rows of a record batch.
+func checkBatch(ctx context.Context, file *shardFile, n int, check shardCheck, info *ShardInfo) ([]rowFault, error) {
+	batch, err := file.batch(n)
+	if err != nil {
+		return nil, err
+	}
+	var faults []rowFault
+	var sound []Sample // that are to be decoded; Index is the row in the batch
+	for row := range int(batch.rows) {
+		s, err := batch.sample(row, file.formats, check.classes)
+		if err != nil {
+			faults = append(faults, rowFault{int64(row), s.Key, err})
+			continue
+		}
+		info.ImageBytes += int64(len(s.Image))
+		check.visit(s)
+		if check.decoders != nil {
+			s.Index = int64(row)
+			sound = append(sound, s)
+		}
+	}
+	for i, err := range check.decoders.decode(ctx, sound) {
+		if err != nil {
+			faults = append(faults, rowFault{sound[i].Index, sound[i].Key, err})
+		}
+	}
+	slices.SortStableFunc(faults, func(a, b rowFault) int { return cmp.Compare(a.row, b.row) })
+	return faults, nil
+}
+
+// mapHash computes the SHA-256 of a memory map from begin to end.
+type mapHash struct {
+	data []byte
+	hash hash.Hash
+	done int
+	read func(n int64)
+}
+
+// to goes on to byte end, if it is not there yet.
+func (h *mapHash) to(ctx context.Context, end int) error {
 	const chunk = 1 << 20
-	h := sha256.New()
-	err := guard(func() error {
-		for from := 0; from < len(data); from += chunk {
+	return guard(func() error {
+		for h.done < end {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			to := min(from+chunk, len(data))
-			h.Write(data[from:to])
-			forget(data, from, to)
-			read(int64(to - from))
+			from, to := h.done, min(h.done+chunk, end)
+			populate(h.data, from, to)
+			h.hash.Write(h.data[from:to])
+			h.done = to
+			if h.read != nil {
+				h.read(int64(to - from))
+			}
 		}
 		return nil
 	})
-	return hex.EncodeToString(h.Sum(nil)), err
+}
+
+// decoders decode images for Verify, as many at the same time as there are.
+type decoders chan *decoder
+
+func newDecoders(n int) decoders {
+	d := make(decoders, n)
+	memory := newPixelMemory()
+	for range n {
+		d <- &decoder{memory: memory}
+	}
+	return d
+}
+
+// decode returns what is wrong with the samples' images, nil where nothing
+// is.
+func (d decoders) decode(ctx context.Context, samples []Sample) []error {
+	errs := make([]error, len(samples))
+	var wg sync.WaitGroup
+	for i := range samples {
+		free := <-d
+		wg.Go(func() {
+			defer func() { d <- free }()
+			defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+			errs[i] = guard(func() error { return free.check(ctx, samples[i]) })
+		})
+	}
+	wg.Wait()
+	return errs
+}
+
+// check decodes a sample's image and compares it with what is recorded.
+func (d *decoder) check(ctx context.Context, s Sample) error {
+	h, err := decode.ReadHeader(s.Image)
+	if err != nil {
+		return err
+	}
+	if h.Format != s.Format || h.Width != int(s.Width) || h.Height != int(s.Height) {
+		return fmt.Errorf("the image is %s of %d x %d pixels, recorded is %s of %d x %d", h.Format, h.Width, h.Height, s.Format, s.Width, s.Height)
+	}
+	return d.with(ctx, h, s.Image, nil)
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -171,5 +172,63 @@ func TestShardFlags(t *testing.T) {
 		if err := s.Set(text); err != nil || s != want {
 			t.Errorf("%s is %v (%v), want %v", text, s, err, want)
 		}
+	}
+}
+
+func TestInspectAndVerifyDeep(t *testing.T) {
+	dir := t.TempDir()
+	images, out, one := filepath.Join(dir, "images"), filepath.Join(dir, "shards"), filepath.Join(dir, "one")
+	if err := synth.Generate(t.Context(), images, synth.Options{Images: 12, MinSide: 40, MaxSide: 60}); err != nil {
+		t.Fatal(err)
+	}
+	mustRun(t, "shard", "--in", images, "--out", out)
+	mustRun(t, "verify", "--shards", out, "--deep")
+
+	var summary struct {
+		Rows    int            `json:"rows"`
+		Formats map[string]int `json:"formats"`
+	}
+	if err := json.Unmarshal([]byte(mustRun(t, "inspect", "--shards", out, "--json")), &summary); err != nil || summary.Rows != 12 || len(summary.Formats) == 0 {
+		t.Errorf("inspect reports %+v (%v)", summary, err)
+	}
+	if text := mustRun(t, "inspect", "--shards", out); !strings.Contains(text, "large_binary") {
+		t.Errorf("inspect prints no schema: %s", text)
+	}
+	var row rowReport
+	if err := json.Unmarshal([]byte(mustRun(t, "inspect", "--shards", out, "--row", "7", "--out", one, "--json")), &row); err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile(one)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := os.ReadFile(filepath.Join(images, filepath.FromSlash(row.Key)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("row 7, %s, is another file", row.Key)
+	}
+
+	// A changed byte in the image makes verify fail, by exit code.
+	path := filepath.Join(out, "shard-00000.arrow")
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[bytes.Index(data, want)+len(want)/2] ^= 1
+	if err := os.WriteFile(path, data, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if code, text := pixpro(t, "verify", "--shards", out); code != exitFailed || !strings.Contains(text, row.Key) {
+		t.Errorf("verify ended with %d: %s", code, text)
+	}
+	for _, args := range [][]string{{"--row", "12"}, {"--row", "-1"}} {
+		if code, _ := pixpro(t, append([]string{"inspect", "--shards", out}, args...)...); code != exitFailed {
+			t.Errorf("inspect %v ended with %d", args, code)
+		}
+	}
+	if code, _ := pixpro(t, "inspect", "--shards", out, "--out", one); code != exitUsage {
+		t.Errorf("inspect --out without --row ended with %d", code)
 	}
 }

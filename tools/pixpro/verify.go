@@ -12,22 +12,27 @@ import (
 func newVerify() *cobra.Command {
 	var (
 		dir    string
+		deep   bool
 		asJSON bool
 	)
 	cmd := &cobra.Command{
-		Use:     "verify --shards DIR",
-		Short:   "Check shards for damage",
-		Long:    `Check the manifest, every shard's size and SHA-256, and every image's checksum; name every fault.`,
-		Example: `  pixpro verify --shards shards/`,
-		Args:    cobra.NoArgs,
+		Use:   "verify --shards DIR",
+		Short: "Check shards for damage",
+		Long: `Check the manifest, every shard's size and SHA-256, and every image's
+checksum; name every fault. With --deep every image is decoded, too.
+
+The exit code is 0 if all is well and 1 if there are faults.`,
+		Example: `  pixpro verify --shards shards/
+  pixpro verify --shards shards/ --deep --json`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := required(cmd, "shards"); err != nil {
 				return err
 			}
 			bar := newProgress("verifying", 0, true)
-			report, err := shards.Verify(cmd.Context(), dir, func(p shards.VerifyProgress) {
+			report, err := shards.Verify(cmd.Context(), dir, shards.VerifyConfig{Deep: deep, Progress: func(p shards.VerifyProgress) {
 				bar.set(p.Bytes, p.TotalBytes, "")
-			})
+			}})
 			bar.finish()
 			if err != nil {
 				return err
@@ -47,6 +52,7 @@ func newVerify() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&dir, "shards", "", "folder of shards")
+	cmd.Flags().BoolVar(&deep, "deep", false, "decode every image, too")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the report as JSON")
 	return cmd
 }

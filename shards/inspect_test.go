@@ -1,0 +1,60 @@
+package shards
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestSummarize(t *testing.T) {
+	in := tree(t, map[string][]byte{
+		"cat/1.png": picture(t, "png", 1, 1, 1),
+		"cat/2.jpg": picture(t, "jpeg", 40, 64, 2),
+		"dog/3.jpg": picture(t, "jpeg", 63, 1, 3),
+		"none.png":  picture(t, "png", 40, 40, 4),
+	})
+	out, _ := shardInto(t, WriteConfig{In: in, ShardSize: 1, Order: OrderShuffle, Seed: 5})
+	s, err := open(t, out).Summarize(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := int64(0)
+	for _, b := range s.Files {
+		files += b.Rows
+	}
+	if s.Rows != 4 || s.Shards != 4 || s.Unlabelled != 1 || s.Order != OrderShuffle || s.Seed != 5 || files != 4 || len(s.Schema) != numColumns {
+		t.Errorf("summary is %+v", s)
+	}
+	if diff := cmp.Diff([]ClassCount{{0, "cat", 2}, {1, "dog", 1}}, s.Classes); diff != "" {
+		t.Errorf("classes (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(map[string]int64{"jpeg": 2, "png": 2}, s.Formats); diff != "" {
+		t.Errorf("formats (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]Bin{{1, 2, 1}, {2, 4, 0}, {4, 8, 0}, {8, 16, 0}, {16, 32, 0}, {32, 64, 2}, {64, 128, 1}}, s.Sides); diff != "" {
+		t.Errorf("sides (-want +got):\n%s", diff)
+	}
+}
+
+func TestSummarizeDamaged(t *testing.T) {
+	out := write(t, classTree(t, 9), 0)
+	path := filepath.Join(out, shardName(0))
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range data[200:] { // more than one column of a batch
+		data[200+i] ^= 0xff
+	}
+	if err := os.WriteFile(path, data, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	var corrupt *CorruptError
+	if _, err := open(t, out).Summarize(context.Background()); !errors.As(err, &corrupt) {
+		t.Errorf("error is %v", err)
+	}
+}
