@@ -97,19 +97,21 @@ func (k *kernel) resizeRowVector(r, g, b, row []uint8) int {
 	shuffle := archsimd.LoadInt8x32(&pairShuffle)
 	half := archsimd.BroadcastInt32x8(1 << (weightBits - 1))
 	order := archsimd.LoadUint32x8(&[8]uint32{0, 4, 1, 5, 2, 6, 3, 7})
+	lane := 0 // bytes of lanes that are done; a pointer behind their end would not be valid
 	for x := 0; x < n; x += 8 {
 		starts := first[x : x+8]
 		var all archsimd.Uint32x8
 		for j := range 4 {
-			p0, p1 := unsafe.Add(src, 3*starts[j]), unsafe.Add(src, 3*starts[j+4])
+			at0, at1 := 3*starts[j], 3*starts[j+4]
 			var low, high archsimd.Int32x8
 			for range halves {
+				p0, p1 := unsafe.Add(src, at0), unsafe.Add(src, at1)
 				var v archsimd.Uint8x32
 				v = v.SetLo(archsimd.LoadUint8x16((*[16]uint8)(p0))).SetHi(archsimd.LoadUint8x16((*[16]uint8)(p1)))
 				words := v.PermuteOrZeroGrouped(shuffle).AsInt16x16()
-				low = low.Add(words.DotProductPairs(archsimd.LoadInt16x16((*[16]int16)(lanes))))
-				high = high.Add(words.DotProductPairs(archsimd.LoadInt16x16((*[16]int16)(unsafe.Add(lanes, 32)))))
-				p0, p1, lanes = unsafe.Add(p0, 6), unsafe.Add(p1, 6), unsafe.Add(lanes, 64)
+				low = low.Add(words.DotProductPairs(archsimd.LoadInt16x16((*[16]int16)(unsafe.Add(lanes, lane)))))
+				high = high.Add(words.DotProductPairs(archsimd.LoadInt16x16((*[16]int16)(unsafe.Add(lanes, lane+32)))))
+				at0, at1, lane = at0+6, at1+6, lane+64
 			}
 			sum := low.Add(half).Add(high.ShiftAllLeft(lowBits)).AsUint32x8().ShiftAllRight(weightBits)
 			all = all.ShiftAllRight(8).Or(sum.ShiftAllLeft(24))
