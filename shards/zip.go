@@ -63,8 +63,8 @@ func (s *zipSource) open(f *file) (io.ReadCloser, int64, error) {
 	}
 	// No deflate stream gives more; memory for the claim is taken before reading.
 	const mostDeflated, slack = 1032, 1 << 10
-	if z.CompressedSize64 < 1<<50 && z.UncompressedSize64 > z.CompressedSize64*mostDeflated+slack {
-		return nil, 0, &rejectError{fmt.Sprintf("damaged in the zip: %d bytes cannot come from %d", z.UncompressedSize64, z.CompressedSize64)}
+	if z.CompressedSize64 > uint64(s.size) || z.UncompressedSize64 > z.CompressedSize64*mostDeflated+slack {
+		return nil, 0, &rejectError{fmt.Sprintf("damaged in the zip: %d bytes cannot come from %d in a zip of %d", z.UncompressedSize64, z.CompressedSize64, s.size)}
 	}
 	r, err := z.Open()
 	if err != nil {
