@@ -556,8 +556,11 @@ func TestStatsCountWhatWasDone(t *testing.T) {
 	if s.Read <= 0 || s.Decode <= 0 || s.Views <= 0 || s.Batch <= 0 || s.Elapsed < s.ConsumerWait || s.PairsPerSecond() <= 0 {
 		t.Errorf("a time is missing: %+v", s)
 	}
-	if s.ReadQueue.Cap != 3 || s.ViewQueue.Cap != 3 || s.BatchQueue.Cap != defaultBatches || s.ViewQueue.Mean > 3 || s.BatchQueue.Mean > defaultBatches {
+	if s.ReadQueue.Cap != 3 || s.ViewQueue.Cap != 3 || s.BatchQueue.Cap != defaultBatches || s.ViewQueue.Mean() > 3 || s.BatchQueue.Mean() > defaultBatches {
 		t.Errorf("queues: %+v, %+v, %+v", s.ReadQueue, s.ViewQueue, s.BatchQueue)
+	}
+	if same := p.Stats().Since(s); same.Pairs != 0 || same.Decode != 0 || same.ConsumerWait != 0 || same.ViewQueue.Mean() != 0 {
+		t.Errorf("nothing was done since, yet %+v", same)
 	}
 }
 

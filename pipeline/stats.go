@@ -35,12 +35,41 @@ type Stats struct {
 
 // Queue is how full a queue is.
 type Queue struct {
-	Len, Cap int     // now
-	Mean     float64 // when something was taken out
+	Len, Cap   int   // now
+	sum, taken int64 // of lengths when something was taken out, and how often
+}
+
+// Mean is the mean length when something was taken out.
+func (q Queue) Mean() float64 { return float64(q.sum) / float64(max(q.taken, 1)) }
+
+func (q Queue) since(before Queue) Queue {
+	q.sum -= before.sum
+	q.taken -= before.taken
+	return q
+}
+
+// Since is what was done since before, an earlier reading of the same pipeline.
+func (s Stats) Since(before Stats) Stats {
+	s.Elapsed -= before.Elapsed
+	s.Pairs -= before.Pairs
+	s.Batches -= before.Batches
+	s.Bad -= before.Bad
+	s.Read -= before.Read
+	s.Decode -= before.Decode
+	s.Views -= before.Views
+	s.Batch -= before.Batch
+	s.ReadersWait -= before.ReadersWait
+	s.WorkersWait -= before.WorkersWait
+	s.ConsumerWait -= before.ConsumerWait
+	s.BatchWait -= before.BatchWait
+	s.ReadQueue = s.ReadQueue.since(before.ReadQueue)
+	s.ViewQueue = s.ViewQueue.since(before.ViewQueue)
+	s.BatchQueue = s.BatchQueue.since(before.BatchQueue)
+	return s
 }
 
 // PairsPerSecond is the speed since Open.
-func (s *Stats) PairsPerSecond() float64 { return float64(s.Pairs) / s.Elapsed.Seconds() }
+func (s Stats) PairsPerSecond() float64 { return float64(s.Pairs) / s.Elapsed.Seconds() }
 
 // Stage is a part of the pipeline or what follows it.
 type Stage string
@@ -56,7 +85,7 @@ const (
 // Next and the consumer's release of batches wait for each other; whichever
 // does so longer is not to blame. Among workers, reading is what they wait for
 // longer than they work.
-func (s *Stats) Bottleneck() Stage {
+func (s Stats) Bottleneck() Stage {
 	switch {
 	case s.BatchWait > s.ConsumerWait:
 		return StageConsumer
@@ -96,7 +125,7 @@ func (g *gauge) sample(length int) {
 }
 
 func queue[T any](c chan T, g *gauge) Queue {
-	return Queue{Len: len(c), Cap: cap(c), Mean: float64(g.sum.Load()) / float64(max(g.count.Load(), 1))}
+	return Queue{Len: len(c), Cap: cap(c), sum: g.sum.Load(), taken: g.count.Load()}
 }
 
 // Stats may be called at any time from any goroutine.

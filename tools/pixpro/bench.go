@@ -1,0 +1,16 @@
+package main
+
+import "github.com/spf13/cobra"
+
+func newBench() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "bench",
+		Short:   "Measure the speed of a part on this machine",
+		Long:    `Measure the speed of a part on this machine, with all that it takes to compare it with something else.`,
+		Example: `  pixpro bench loader --shards shards/`,
+		Args:    cobra.NoArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(newBenchLoader())
+	return cmd
+}
