@@ -3,7 +3,7 @@
 export GOEXPERIMENT ?= simd
 GO ?= go
 
-.PHONY: build test race demo check clean
+.PHONY: build test race demo check interop clean
 
 build: ## the program, at bin/pixpro
 	$(GO) build -o bin/pixpro ./tools/pixpro
@@ -24,6 +24,9 @@ check: ## formatting, vet, builds without cgo, with and without vector code
 	GOEXPERIMENT=simd $(GO) vet ./...
 	GOEXPERIMENT= CGO_ENABLED=0 $(GO) build ./...
 	GOEXPERIMENT=simd CGO_ENABLED=0 $(GO) build ./...
+
+interop: build ## what augment writes, read and made again from Python; needs Python with venv
+	examples/pytorch/interop.sh bin/pixpro
 
 clean:
 	rm -rf bin demo-out
