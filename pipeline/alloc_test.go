@@ -58,7 +58,7 @@ func allocationsPerBatch(t *testing.T, d *shards.Dataset, batchSize int) float64
 }
 
 // copies is a dataset of n times the same image.
-func copies(t *testing.T, data []byte, n int) *shards.Dataset {
+func copies(t testing.TB, data []byte, n int) *shards.Dataset {
 	t.Helper()
 	in, out := t.TempDir(), filepath.Join(t.TempDir(), "shards")
 	for i := range n {

@@ -238,6 +238,44 @@ func TestBadSampleInABatch(t *testing.T) {
 	}
 }
 
+// With one file in a hundred cut short, every one is reported, once an epoch
+// and in the same order, and the bytes are those of any number of workers.
+func TestTruncatedFilesAreDeterministic(t *testing.T) {
+	cut := []int{13, 170}
+	d := dataset(t, 200, cut...)
+	var wantEvents []string
+	var want string
+	for _, workers := range []int{1, 2, 5, 16} {
+		cfg := config(t, d)
+		cfg.Epochs, cfg.Workers, cfg.KeepLast = 2, workers, true
+		var events []string
+		reported := map[Position]bool{}
+		cfg.OnEvent = func(e Event) {
+			events = append(events, strings.Split(fmt.Sprint(e), ";")[0]) // without the speed
+			if bad, ok := e.(BadSample); ok {
+				reported[Position{Epoch: bad.Epoch, Offset: bad.Index}] = true
+			}
+		}
+		got := streamDigest(t, checked(t, context.Background(), cfg))
+		if want == "" {
+			want, wantEvents = got, events
+		}
+		if got != want || !slices.Equal(events, wantEvents) {
+			t.Errorf("%d workers: SHA-256 %s and events %q; with one %s and %q", workers, got, events, want, wantEvents)
+		}
+		for epoch := range int64(2) {
+			for _, row := range cut {
+				if !reported[Position{Epoch: epoch, Offset: int64(row)}] {
+					t.Errorf("%d workers: sample %d was not reported in epoch %d", workers, row, epoch)
+				}
+			}
+		}
+		if len(events) != 6 { // two bad samples and the end of two epochs
+			t.Errorf("%d workers: events %q", workers, events)
+		}
+	}
+}
+
 func TestTooManyBadSamplesEndTheStream(t *testing.T) {
 	var cut []int
 	for i := range 40 {

@@ -16,16 +16,22 @@ func (d *Dataset) Prefetch(i int64) {
 	willNeed(s.data, from, from+len(image))
 }
 
+// forgetBytes of images are forgotten at once: telling the system costs about
+// as much for one image as for many.
+const forgetBytes = 32 << 20
+
 // Forget says that the image of a sample is not needed for the time being, so
-// that it no longer counts as this process's memory. It stays readable.
+// that it does not go on counting as this process's memory: now and then, the
+// system is told so of all shards. Images stay readable.
 func (d *Dataset) Forget(sample Sample) {
-	if len(sample.Image) == 0 || d.closed.Load() {
+	if d.used.Add(int64(len(sample.Image))) < forgetBytes || d.used.Swap(0) < forgetBytes || d.closed.Load() {
 		return
 	}
-	n, _ := d.locate(sample.Index)
-	s := d.shards[n]
-	from := s.offset(sample.Image)
-	forget(s.data, from, from+len(sample.Image))
+	for _, s := range d.shards {
+		if s.mapped.Load() {
+			forget(s.data, 0, len(s.data))
+		}
+	}
 }
 
 // encoded is the image of sample i, unchecked, and its shard; nil if there is

@@ -22,7 +22,11 @@ func TestAdviceChangesNothing(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		d.used.Store(forgetBytes) // the next one is one too many
 		d.Forget(s)
+		if d.used.Load() != 0 {
+			t.Fatal("nothing was forgotten")
+		}
 		if !bytes.Equal(s.Image, want[i]) {
 			t.Errorf("sample %d is another one after Prefetch and Forget", i)
 		}

@@ -31,6 +31,7 @@ type Dataset struct {
 	shards   []*shard
 	starts   []int64 // first row of each shard
 	closed   atomic.Bool
+	used     atomic.Int64 // bytes of images that Forget was told of lately
 }
 
 // shard maps its file at first use, so that opening a large dataset is quick.
@@ -39,10 +40,11 @@ type shard struct {
 	info    ShardInfo
 	classes int
 
-	once sync.Once
-	data []byte
-	file *shardFile
-	err  error
+	once   sync.Once
+	mapped atomic.Bool // once is done, and there is no err
+	data   []byte
+	file   *shardFile
+	err    error
 }
 
 // Open opens the shard folder dir. It checks that the manifest is sound and
@@ -156,7 +158,10 @@ func (s *shard) open() error {
 
 // ready opens the shard at its first use.
 func (s *shard) ready() error {
-	s.once.Do(func() { s.err = s.guarded(s.open) })
+	s.once.Do(func() {
+		s.err = s.guarded(s.open)
+		s.mapped.Store(s.err == nil)
+	})
 	return s.err
 }
 
