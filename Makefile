@@ -2,9 +2,8 @@
 # and runs without it (make GOEXPERIMENT= …).
 export GOEXPERIMENT ?= simd
 GO ?= go
-PYTHON ?= python3
 
-.PHONY: build test race demo interop interop-shards interop-weights check clean
+.PHONY: build test race demo interop check clean
 
 build: ## the program, at bin/pixpro
 	$(GO) build -o bin/pixpro ./tools/pixpro
@@ -15,19 +14,15 @@ test: ## all tests; needs nothing but Go
 race: ## the concurrent packages under the race detector (pointer checks off: vector code); needs a C compiler
 	CGO_ENABLED=1 $(GO) test -race -gcflags=all=-d=checkptr=0 -short ./shards/... ./pipeline/... ./internal/parallel/... ./internal/synth/... ./train/...
 
-interop: interop-shards interop-weights ## all that other programs read and write
-
-interop-shards: ## what the documents say about reading shards from Python; installs pyarrow
-	test -x .venv/bin/python || python3 -m venv .venv
-	.venv/bin/python -c 'import pyarrow' 2>/dev/null || .venv/bin/pip install -q pyarrow
+interop: build ## all that other programs read and write, in Python; installs what it lacks in .venv
+	examples/venv.sh .venv
 	PIXPRO_PYTHON=$(CURDIR)/.venv/bin/python $(GO) test -count=1 -run TestDocumentedPython ./shards
+	.venv/bin/python -B examples/interop.py --pixpro bin/pixpro
+	.venv/bin/python -B examples/pytorch/test_interop.py bin/pixpro
 
 demo: build ## everything on a generated dataset, in demo-out/
 	rm -rf demo-out
 	bin/pixpro demo --out demo-out
-
-interop-weights: build ## exports and imports against PyTorch; needs python3-torch and python3-torchvision
-	$(PYTHON) examples/interop.py --pixpro bin/pixpro
 
 check: ## formatting, vet, builds without cgo, with and without vector code
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "gofmt would change the files above"; exit 1; }

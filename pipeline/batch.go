@@ -19,7 +19,8 @@ type Batch struct {
 	index  []int64
 	keys   *array.String
 	labels []int32
-	views  [2][]uint8
+	views  [2][]uint8   // nil: floats
+	floats [2][]float32 // nil: views
 	coords [2][]float32
 	params [2]paramColumns
 }
@@ -45,7 +46,11 @@ func ViewBatch(rec arrow.Record) (Batch, error) {
 	}
 	b := Batch{rows: int(rec.NumRows())}
 	b.size = int(math.Round(math.Sqrt(float64(views.Len()) / 3)))
-	for i, f := range fields(b.size) {
+	dtype := Uint8
+	if views.Elem().ID() == arrow.FLOAT32 {
+		dtype = Float32
+	}
+	for i, f := range fields(b.size, dtype) {
 		got := rec.Schema().Field(i)
 		if got.Name != f.Name || !arrow.TypeEqual(got.Type, f.Type) {
 			return Batch{}, fmt.Errorf("pipeline: column %d is %s %v, want %s %v", i, got.Name, got.Type, f.Name, f.Type)
@@ -58,10 +63,14 @@ func ViewBatch(rec arrow.Record) (Batch, error) {
 	b.keys = rec.Column(colKey).(*array.String)
 	b.labels = rec.Column(colLabel).(*array.Int32).Int32Values()
 	for v := range 2 {
-		b.views[v] = window(rec.Column(colView+v), func(a *array.Uint8) []uint8 { return a.Uint8Values() })
+		if dtype == Float32 {
+			b.floats[v] = window(rec.Column(colView+v), func(a *array.Float32) []float32 { return a.Float32Values() })
+		} else {
+			b.views[v] = window(rec.Column(colView+v), func(a *array.Uint8) []uint8 { return a.Uint8Values() })
+		}
 		b.coords[v] = window(rec.Column(colCoord+v), func(a *array.Float32) []float32 { return a.Float32Values() })
 		b.params[v] = viewParams(rec.Column(colParams + v).(*array.Struct))
-		if b.views[v] == nil || b.coords[v] == nil || b.params[v].order == nil || b.params[v].factors == nil {
+		if b.views[v] == nil && b.floats[v] == nil || b.coords[v] == nil || b.params[v].order == nil || b.params[v].factors == nil {
 			return Batch{}, errors.New("pipeline: the record has lists that are cut short")
 		}
 	}
@@ -115,8 +124,12 @@ func (b *Batch) Key(row int) string { return b.keys.Value(row) }
 func (b *Batch) Labels() []int32 { return b.labels }
 
 // Views are the pixels of all first (0) or second (1) views, 0-255:
-// Len x 3 x Size x Size.
+// Len x 3 x Size x Size. They are nil if the record has Float32 views.
 func (b *Batch) Views(v int) []uint8 { return b.views[v] }
+
+// Floats are Views where the record has Float32 views, which are normalised,
+// and nil otherwise.
+func (b *Batch) Floats(v int) []float32 { return b.floats[v] }
 
 // Coords are where all first (0) or second (1) views lie in their images:
 // Len x 4, see augment.Coord.

@@ -25,14 +25,6 @@ const (
 	maxBatchPixels = 1 << 30
 )
 
-// Shuffle is the order of an epoch's samples.
-type Shuffle string
-
-const (
-	ShuffleFull Shuffle = "full" // a permutation of the whole dataset, new in every epoch
-	ShuffleNone Shuffle = "none" // as stored
-)
-
 // Position is a place in the stream of one rank. Its zero value is the
 // beginning.
 type Position struct {
@@ -48,13 +40,17 @@ type Config struct {
 	Size      int // side of a view in pixels
 	BatchSize int // pairs a record batch
 
+	DType   DType // of the views; "": Uint8
 	Seed    uint64
 	Shuffle Shuffle // "": full
-	// Rank and World split every epoch into World parts of equal length; this
-	// stream has samples Rank, Rank+World, Rank+2*World, … of the order. What
-	// does not divide is left out, in every epoch other samples. World 0 is 1.
+	// Rank and World split every epoch into World parts; this stream has samples
+	// Rank, Rank+World, Rank+2*World, … of the order. World 0 is 1. All parts
+	// have the same length: what does not divide is left out, in every epoch
+	// other samples, and so is an epoch's last batch where it is not full.
 	Rank, World int
-	KeepLast    bool // an epoch's last batch is kept where it is not full
+	// KeepLast leaves nothing out: the last batch may be short, and the first
+	// parts have a sample more than the others where the epoch does not divide.
+	KeepLast bool
 
 	Start  Position // where the stream begins
 	Epochs int      // the stream ends before the epoch of this number; 0: never
@@ -70,8 +66,8 @@ type Config struct {
 	// included: it must release one to get another. 0: 4.
 	Batches int
 
-	// OnEvent, if not nil, is called by Next, in an order that does not depend
-	// on Workers. It must not call the pipeline.
+	// OnEvent, if not nil, is called by Next with each BadSample and EpochEnd, in
+	// an order that does not depend on Workers. It must not call the pipeline.
 	OnEvent func(Event)
 	// Allocator is where the memory of records comes from. nil: Go's heap.
 	Allocator memory.Allocator
@@ -88,8 +84,8 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("pipeline: BatchSize is %d, must be from 1 to %d", c.BatchSize, maxBatchSize)
 	case int64(c.BatchSize)*int64(c.Size)*int64(c.Size) > maxBatchPixels:
 		return fmt.Errorf("pipeline: a batch of %d pairs of %d x %d pixels is too large, must be %d pixels at most", c.BatchSize, c.Size, c.Size, int64(maxBatchPixels))
-	case c.Shuffle != "" && c.Shuffle != ShuffleFull && c.Shuffle != ShuffleNone:
-		return fmt.Errorf("pipeline: Shuffle is %q, must be %q or %q", c.Shuffle, ShuffleFull, ShuffleNone)
+	case c.DType != "" && c.DType != Uint8 && c.DType != Float32:
+		return fmt.Errorf("pipeline: DType is %q, must be %q or %q", c.DType, Uint8, Float32)
 	case c.World < 0 || c.Rank < 0 || c.Rank >= max(c.World, 1):
 		return fmt.Errorf("pipeline: Rank is %d of World %d, must be from 0 to World-1", c.Rank, c.World)
 	case c.Epochs < 0:
@@ -103,12 +99,15 @@ func (c *Config) Validate() error {
 	case c.Batches < 0:
 		return fmt.Errorf("pipeline: Batches is %d, must not be negative", c.Batches)
 	}
+	if _, err := c.Shuffle.window(); err != nil {
+		return err
+	}
 	if err := c.Recipe.Validate(); err != nil {
 		return fmt.Errorf("pipeline: Recipe: %w", err)
 	}
-	part := c.Dataset.Len() / int64(max(c.World, 1))
+	part := partLength(c)
 	switch {
-	case part == 0:
+	case c.Dataset.Len() < int64(max(c.World, 1)):
 		return fmt.Errorf("pipeline: %d samples are too few for World %d", c.Dataset.Len(), c.World)
 	case part < int64(c.BatchSize) && !c.KeepLast:
 		return fmt.Errorf("pipeline: a part of %d samples has no batch of %d: set KeepLast or lower BatchSize", part, c.BatchSize)
@@ -122,6 +121,9 @@ func (c *Config) Validate() error {
 func (c Config) withDefaults() Config {
 	if c.Shuffle == "" {
 		c.Shuffle = ShuffleFull
+	}
+	if c.DType == "" {
+		c.DType = Uint8
 	}
 	c.World = max(c.World, 1)
 	if c.MaxBad == 0 {

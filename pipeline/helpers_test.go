@@ -178,6 +178,15 @@ func flat(batches [][]row) []row {
 	return out
 }
 
+// digest is a SHA-256 of all that is in the rows, however they were batched.
+func digest(rows []row) string {
+	h := sha256.New()
+	for _, r := range rows {
+		fmt.Fprintln(h, r.index, r.key, r.label, r.digest)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
 // streamDigest is the SHA-256 of the pipeline as an Arrow IPC stream.
 func streamDigest(tb testing.TB, p *Pipeline) string {
 	tb.Helper()

@@ -73,6 +73,7 @@ func (p *Pipeline) receive() *batch {
 	}
 	start := time.Now()
 	defer p.stats.consumerWait.lap(start)
+	p.stats.batchQueue.sample(len(p.batches))
 	if p.waiting == nil {
 		b, ok := <-p.batches // closed at the end and on cancellation
 		if !ok {
@@ -98,9 +99,8 @@ func (p *Pipeline) receive() *batch {
 // none if no pair is left of it or if the stream must end; otherwise the
 // record takes over the slab.
 func (p *Pipeline) complete(b *batch) {
-	if b.epoch != p.position.Epoch {
-		p.epochBad = 0
-	}
+	start := time.Now()
+	defer p.stats.batch.lap(start)
 	rows, used, err := p.compact(b)
 	if err != nil {
 		p.err = err
@@ -108,16 +108,19 @@ func (p *Pipeline) complete(b *batch) {
 		return
 	}
 	p.position = p.plan.normal(Position{Epoch: b.epoch, Offset: b.offset + int64(used)})
-	if p.position.Epoch != b.epoch {
-		p.epochBad = 0
-	}
 	if rows == 0 {
 		p.pool.put(b.slab)
-		return
+	} else {
+		p.record = p.builder.build(b, rows, p.viewStride())
+		p.stats.batches.Add(1)
+		p.ended = p.stats.pairs.Add(int64(rows)) == p.cfg.Limit
 	}
-	p.record = p.builder.build(b, rows, p.viewStride())
-	p.stats.batches.Add(1)
-	p.ended = p.stats.pairs.Add(int64(rows)) == p.cfg.Limit
+	if p.position.Epoch != b.epoch {
+		if p.cfg.OnEvent != nil {
+			p.cfg.OnEvent(EpochEnd{Epoch: b.epoch, Bad: p.epochBad, Stats: p.Stats()})
+		}
+		p.epochBad = 0
+	}
 }
 
 // compact moves a batch's pairs together where samples are bad, up to the

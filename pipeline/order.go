@@ -1,8 +1,7 @@
 package pipeline
 
-import "math/bits"
-
-// plan is the order of the samples of all epochs, for one rank.
+// plan is the order of the samples of all epochs, for one rank. The samples of
+// an epoch have places 0, 1, 2, …, of which a rank has every world-th one.
 type plan struct {
 	seed    uint64
 	samples int64 // in the dataset
@@ -11,6 +10,8 @@ type plan struct {
 	batch   int64
 	length  int64 // samples of an epoch that this rank gets to see
 	shuffle bool
+	window  int64        // 0: no windows
+	shards  []shardRange // for windows
 }
 
 func newPlan(cfg *Config) plan {
@@ -20,13 +21,26 @@ func newPlan(cfg *Config) plan {
 		rank:    int64(cfg.Rank),
 		world:   int64(cfg.World),
 		batch:   int64(cfg.BatchSize),
-		shuffle: cfg.Shuffle == ShuffleFull,
+		length:  partLength(cfg),
+		shuffle: cfg.Shuffle != ShuffleNone,
 	}
-	p.length = p.samples / p.world
 	if !cfg.KeepLast {
 		p.length -= p.length % p.batch
 	}
+	if window, _ := cfg.Shuffle.window(); window > 0 { // Validate had a look at the error
+		p.window = min(window, p.samples)
+		p.shards = shardRanges(cfg.Dataset.Manifest())
+	}
 	return p
+}
+
+// partLength is the number of samples of an epoch that belong to the rank.
+func partLength(cfg *Config) int64 {
+	samples, rank, world := cfg.Dataset.Len(), int64(cfg.Rank), int64(max(cfg.World, 1))
+	if cfg.KeepLast {
+		return (samples - rank + world - 1) / world
+	}
+	return samples / world
 }
 
 // normal is the position with an offset inside of its epoch.
@@ -37,60 +51,24 @@ func (p *plan) normal(pos Position) Position {
 	return pos
 }
 
-// epoch returns the function that maps an offset to a row of the dataset.
-func (p *plan) epoch(epoch int64) func(offset int64) int64 {
-	if !p.shuffle {
-		return func(offset int64) int64 { return offset*p.world + p.rank }
+// place is where in the epoch the rank's sample number offset is.
+func (p *plan) place(offset int64) int64 { return offset*p.world + p.rank }
+
+// order is what comes when in an epoch.
+type order struct {
+	row   func(place int64) int64          // the row of the dataset at a place
+	fetch func(n int64) (row, place int64) // the n-th row to fetch from the disk, and where it comes
+}
+
+func (p *plan) epoch(epoch int64) order {
+	row := func(place int64) int64 { return place }
+	switch {
+	case p.window > 0:
+		w := newWindowOrder(p, uint64(epoch))
+		return order{row: w.row, fetch: w.fetch}
+	case p.shuffle:
+		perm := newPermutation(p.samples, p.seed, uint64(epoch))
+		row = perm.at
 	}
-	perm := newPermutation(uint64(p.samples), p.seed, uint64(epoch))
-	return func(offset int64) int64 { return int64(perm.at(uint64(offset*p.world + p.rank))) }
-}
-
-// permutation is a keyed bijection of [0, n): a Feistel network on the
-// smallest even number of bits that holds n-1. A result outside of the range
-// is put through again until one is inside ("cycle walking": Black and
-// Rogaway, Ciphers with Arbitrary Finite Domains, 2002), fewer than four times
-// on average.
-type permutation struct {
-	n    uint64
-	half int // bits of each of the two halves
-	keys [feistelRounds]uint64
-}
-
-// feistelRounds mixes also domains of a few bits well: four make a
-// pseudorandom permutation of a large domain (Luby and Rackoff, 1988).
-const feistelRounds = 8
-
-func newPermutation(n, seed, epoch uint64) permutation {
-	p := permutation{n: n, half: max(1, (bits.Len64(n-1)+1)/2)}
-	key := mix64(mix64(seed) + epoch)
-	for i := range p.keys {
-		key += 0x9e3779b97f4a7c15 // 2^64 divided by the golden ratio, as in SplitMix64
-		p.keys[i] = mix64(key)
-	}
-	return p
-}
-
-// at is the image of x in [0, n).
-func (p *permutation) at(x uint64) uint64 {
-	mask := uint64(1)<<p.half - 1
-	for {
-		left, right := x>>p.half, x&mask
-		for _, key := range p.keys {
-			left, right = right, left^(mix64(right+key)&mask)
-		}
-		if x = left<<p.half | right; x < p.n {
-			return x
-		}
-	}
-}
-
-// mix64 is the output function of SplitMix64 (Steele, Lea and Flood, Fast
-// Splittable Pseudorandom Number Generators, 2014).
-func mix64(x uint64) uint64 {
-	x ^= x >> 30
-	x *= 0xbf58476d1ce4e5b9
-	x ^= x >> 27
-	x *= 0x94d049bb133111eb
-	return x ^ x>>31
+	return order{row: row, fetch: func(n int64) (int64, int64) { return row(n), n }}
 }

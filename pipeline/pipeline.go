@@ -28,6 +28,7 @@ type Pipeline struct {
 	builder *recordBuilder
 	pool    *pool
 	stats   counters
+	opened  time.Time
 
 	// What starts, bounds and stops the goroutines: see start.
 	ctx     context.Context
@@ -88,13 +89,14 @@ func (j job) finish() {
 // workers. Each ends when the channel it receives from is closed, which the
 // stage before does at the stream's end, or when the context is cancelled.
 func start(ctx context.Context, cfg Config) (*Pipeline, error) {
-	schema, err := Schema(cfg.Size, cfg.Recipe, cfg.Seed)
+	schema, err := Schema(cfg.Size, cfg.DType, cfg.Recipe, cfg.Seed)
 	if err != nil {
 		return nil, err
 	}
 	p := &Pipeline{
 		cfg:     cfg,
 		plan:    newPlan(&cfg),
+		opened:  time.Now(),
 		schema:  schema,
 		builder: newRecordBuilder(cfg.Allocator, schema),
 		batches: make(chan *batch, cfg.Batches),
@@ -126,7 +128,7 @@ func start(ctx context.Context, cfg Config) (*Pipeline, error) {
 }
 
 // viewBytes is the size of one view.
-func (p *Pipeline) viewBytes() int { return 3 * p.cfg.Size * p.cfg.Size }
+func (p *Pipeline) viewBytes() int { return 3 * p.cfg.Size * p.cfg.Size * p.cfg.DType.bytes() }
 
 // viewStride is the distance between a slab's first views and its second
 // ones: Arrow likes buffers aligned to 64 bytes.
@@ -134,8 +136,9 @@ func (p *Pipeline) viewStride() int { return (p.cfg.BatchSize*p.viewBytes() + 63
 
 // planBatches makes empty batches in order and sends their slots on.
 func (p *Pipeline) planBatches(pos Position) {
+	prefetch := newPrefetcher(&p.cfg, &p.plan, pos)
 	for p.cfg.Epochs == 0 || pos.Epoch < int64(p.cfg.Epochs) {
-		row := p.plan.epoch(pos.Epoch)
+		order := p.plan.epoch(pos.Epoch)
 		for pos.Offset < p.plan.length {
 			start := time.Now()
 			slab, err := p.pool.get(p.ctx)
@@ -157,7 +160,9 @@ func (p *Pipeline) planBatches(pos Position) {
 			b.pending.Store(int64(len(b.slots)))
 			p.batches <- b // has room: there are no more batches than slabs
 			for i := range b.slots {
-				b.slots[i].sample.Index = row(pos.Offset + int64(i))
+				offset := pos.Offset + int64(i)
+				prefetch.upTo(p.ctx, pos.Epoch, offset)
+				b.slots[i].sample.Index = order.row(p.plan.place(offset))
 				if !send(p.ctx, p.toRead, job{b, i}) {
 					return
 				}
@@ -171,10 +176,11 @@ func (p *Pipeline) planBatches(pos Position) {
 // readSamples reads the encoded images.
 func (p *Pipeline) readSamples() {
 	for j := range p.toRead {
+		p.stats.readQueue.sample(len(p.toRead))
 		start := time.Now()
 		s := j.get()
 		sample, err := p.cfg.Dataset.Sample(s.sample.Index)
-		p.stats.read.lap(start)
+		start = p.stats.read.lap(start)
 		if err != nil {
 			var corrupt *shards.CorruptError
 			if errors.As(err, &corrupt) {
@@ -188,6 +194,7 @@ func (p *Pipeline) readSamples() {
 		if !send(p.ctx, p.toMake, j) {
 			return
 		}
+		p.stats.readersWait.lap(start)
 	}
 }
 
@@ -197,16 +204,23 @@ func (p *Pipeline) makeViews() {
 		decoder decode.Decoder
 		image   augment.Image
 		scratch augment.Scratch
+		planes  []uint8 // of a view that is not made in the batch's memory
 	)
+	if p.cfg.DType == Float32 {
+		planes = make([]uint8, 3*p.cfg.Size*p.cfg.Size)
+	}
 	for {
 		start := time.Now()
 		j, ok := <-p.toMake
-		if !ok {
+		if !ok || p.ctx.Err() != nil { // a batch that is not done is never handed out
 			return
 		}
+		p.stats.viewQueue.sample(len(p.toMake))
 		start = p.stats.workersWait.lap(start)
 		s := j.get()
 		err := decoder.Decode(s.sample.Image, &image)
+		p.cfg.Dataset.Forget(s.sample)
+		s.sample.Image = nil
 		start = p.stats.decode.lap(start)
 		if err != nil {
 			s.err = err
@@ -217,8 +231,15 @@ func (p *Pipeline) makeViews() {
 			rng := augment.NewRand(p.cfg.Seed, uint64(j.batch.epoch), uint64(s.sample.Index), v)
 			s.params[v] = p.cfg.Recipe.Sample(&rng, v, image.Width, image.Height)
 			s.coords[v] = s.params[v].Coord(image.Width, image.Height)
-			view := augment.Planes{Width: p.cfg.Size, Height: p.cfg.Size, Pix: p.pixels(j.batch, v, j.slot)}
+			pixels := p.pixels(j.batch, v, j.slot)
+			view := augment.Planes{Width: p.cfg.Size, Height: p.cfg.Size, Pix: pixels}
+			if planes != nil {
+				view.Pix = planes
+			}
 			s.params[v].Apply(view, image, &scratch)
+			if planes != nil {
+				normalize(arrow.Float32Traits.CastFromBytes(pixels), planes)
+			}
 		}
 		p.stats.views.lap(start)
 		j.finish()

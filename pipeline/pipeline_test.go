@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"slices"
 	"strings"
@@ -80,16 +81,18 @@ func TestOrderNoneIsAsStored(t *testing.T) {
 
 func TestSameBytesForAnyNumberOfWorkers(t *testing.T) {
 	d := dataset(t, 30, 3, 17)
-	var want string
-	for _, workers := range []int{1, 2, 5} {
-		cfg := config(t, d)
-		cfg.Workers, cfg.Epochs = workers, 3
-		got := streamDigest(t, checked(t, context.Background(), cfg))
-		if want == "" {
-			want = got
-		}
-		if got != want {
-			t.Errorf("%d workers: SHA-256 is %s, with one it is %s", workers, got, want)
+	for _, shuffle := range []Shuffle{ShuffleFull, ShuffleNone, ShuffleWindow(7)} {
+		var want string
+		for _, workers := range []int{1, 2, 5, 16} {
+			cfg := config(t, d)
+			cfg.Workers, cfg.Epochs, cfg.Shuffle = workers, 3, shuffle
+			got := streamDigest(t, checked(t, context.Background(), cfg))
+			if want == "" {
+				want = got
+			}
+			if got != want {
+				t.Errorf("%s, %d workers: SHA-256 is %s, with one it is %s", shuffle, workers, got, want)
+			}
 		}
 	}
 }
@@ -120,41 +123,77 @@ func TestResumeGivesTheRest(t *testing.T) {
 
 // Within a batch, a stream starts with the rest of that batch.
 func TestResumeAtAnySample(t *testing.T) {
-	cfg := config(t, dataset(t, 14))
-	cfg.Epochs = 2
-	rows := flat(batchesOf(t, checked(t, context.Background(), cfg)))
-	for offset := range int64(14) {
-		cfg.Start = Position{Offset: offset}
-		got := batchesOf(t, checked(t, context.Background(), cfg))
-		if diff := cmp.Diff(rows[min(offset, 12):], flat(got), rowsEqual); diff != "" {
-			t.Errorf("from offset %d (-rest +got):\n%s", offset, diff)
+	for _, shuffle := range []Shuffle{ShuffleFull, ShuffleNone, ShuffleWindow(5)} {
+		cfg := config(t, dataset(t, 14))
+		cfg.Epochs, cfg.Shuffle = 2, shuffle
+		rows := flat(batchesOf(t, checked(t, context.Background(), cfg)))
+		for offset := range int64(14) {
+			cfg.Start = Position{Offset: offset}
+			got := batchesOf(t, checked(t, context.Background(), cfg))
+			if diff := cmp.Diff(rows[min(offset, 12):], flat(got), rowsEqual); diff != "" {
+				t.Errorf("%s from offset %d (-rest +got):\n%s", shuffle, offset, diff)
+			}
+			if first := 4 - int(offset%4); offset < 12 && len(got[0]) != first {
+				t.Errorf("%s from offset %d: the first batch has %d pairs, want %d", shuffle, offset, len(got[0]), first)
+			}
 		}
-		if first := 4 - int(offset%4); offset < 12 && len(got[0]) != first {
-			t.Errorf("from offset %d the first batch has %d pairs, want %d", offset, len(got[0]), first)
+	}
+}
+
+// A stream that is stopped after any number of pairs and resumed where it was
+// gives, in both pieces, the bytes of the unbroken one, bad samples or not.
+func TestStopAndResumeAtRandomPlaces(t *testing.T) {
+	d := dataset(t, 61, 4, 40)
+	rng := rand.New(rand.NewPCG(1, 2))
+	for _, shuffle := range []Shuffle{ShuffleFull, ShuffleWindow(20)} {
+		cfg := config(t, d)
+		cfg.Epochs, cfg.KeepLast, cfg.Shuffle = 2, true, shuffle
+		want := digest(flat(batchesOf(t, checked(t, context.Background(), cfg))))
+		for range 20 {
+			cut := 1 + rng.Int64N(2*59-1)
+			first := cfg
+			first.Limit, first.Workers = cut, 1+rng.IntN(5)
+			p := checked(t, context.Background(), first)
+			rows := flat(batchesOf(t, p))
+			second := cfg
+			second.Start, second.Workers = p.Position(), 1+rng.IntN(5)
+			rows = append(rows, flat(batchesOf(t, checked(t, context.Background(), second)))...)
+			if got := digest(rows); got != want {
+				t.Errorf("%s, stopped after %d pairs: SHA-256 is %s, unbroken %s", shuffle, cut, got, want)
+			}
 		}
 	}
 }
 
 func TestRanksInterleaveToTheWholeEpoch(t *testing.T) {
-	d := dataset(t, 25)
-	cfg := config(t, d)
-	cfg.BatchSize, cfg.KeepLast = 3, true
-	whole := flat(batchesOf(t, checked(t, context.Background(), cfg)))
-	for _, world := range []int{1, 2, 3} {
-		part := 25 / world
-		got := make([]row, part*world)
-		for rank := range world {
-			cfg.Rank, cfg.World = rank, world
-			rows := flat(batchesOf(t, checked(t, context.Background(), cfg)))
-			if len(rows) != part {
-				t.Fatalf("rank %d of %d has %d pairs, want %d", rank, world, len(rows), part)
+	const samples = 25
+	d := dataset(t, samples)
+	for _, shuffle := range []Shuffle{ShuffleFull, ShuffleNone, ShuffleWindow(9)} {
+		for _, keepLast := range []bool{false, true} {
+			cfg := config(t, d)
+			cfg.BatchSize, cfg.KeepLast, cfg.Shuffle = 1, true, shuffle
+			whole := flat(batchesOf(t, checked(t, context.Background(), cfg)))
+			cfg.KeepLast = keepLast
+			for _, world := range []int{1, 2, 3} {
+				length := samples / world * world
+				if keepLast {
+					length = samples // the first ranks have a sample more
+				}
+				got := make([]row, length)
+				for rank := range world {
+					cfg.Rank, cfg.World = rank, world
+					rows := flat(batchesOf(t, checked(t, context.Background(), cfg)))
+					for i, r := range rows {
+						got[i*world+rank] = r
+					}
+					if want := (length - rank + world - 1) / world; len(rows) != want {
+						t.Errorf("rank %d of %d has %d pairs, want %d", rank, world, len(rows), want)
+					}
+				}
+				if digest(got) != digest(whole[:length]) {
+					t.Errorf("%s, world %d, keep last %t: the ranks do not interleave to the epoch", shuffle, world, keepLast)
+				}
 			}
-			for i, r := range rows {
-				got[i*world+rank] = r
-			}
-		}
-		if diff := cmp.Diff(whole[:part*world], got, rowsEqual); diff != "" {
-			t.Errorf("world %d (-one rank +interleaved):\n%s", world, diff)
 		}
 	}
 }
@@ -178,19 +217,61 @@ func TestBadSampleInABatch(t *testing.T) {
 		cfg.Dataset = dataset(t, n, bad)
 		cfg.Workers = workers
 		cfg.OnEvent = func(e Event) {
-			b := e.(BadSample)
-			events = append(events, fmt.Sprintf("epoch %d, index %d, %s, %t", b.Epoch, b.Index, b.Key, b.Err != nil))
+			switch e := e.(type) {
+			case BadSample:
+				events = append(events, fmt.Sprintf("epoch %d, index %d, %s, %t", e.Epoch, e.Index, e.Key, e.Err != nil))
+			case EpochEnd:
+				events = append(events, fmt.Sprintf("end of epoch %d, %d bad, %d pairs", e.Epoch, e.Bad, e.Stats.Pairs))
+			}
 		}
 		p := checked(t, context.Background(), cfg)
 		got := batchesOf(t, p)
 		if diff := cmp.Diff(want, got, rowsEqual); diff != "" || place < 0 {
 			t.Errorf("%d workers, batch %d (-without the bad one +got):\n%s", workers, place, diff)
 		}
-		if want := []string{"epoch 0, index 5, class0/0005.jpg, true"}; !slices.Equal(events, want) {
+		if want := []string{"epoch 0, index 5, class0/0005.jpg, true", "end of epoch 0, 1 bad, 15 pairs"}; !slices.Equal(events, want) {
 			t.Errorf("%d workers: events are %q, want %q", workers, events, want)
 		}
 		if s := p.Stats(); s.Bad != 1 || s.Pairs != n-1 || s.Batches != 4 {
 			t.Errorf("%d workers: %+v", workers, s)
+		}
+	}
+}
+
+// With one file in a hundred cut short, every one is reported, once an epoch
+// and in the same order, and the bytes are those of any number of workers.
+func TestTruncatedFilesAreDeterministic(t *testing.T) {
+	cut := []int{13, 170}
+	d := dataset(t, 200, cut...)
+	var wantEvents []string
+	var want string
+	for _, workers := range []int{1, 2, 5, 16} {
+		cfg := config(t, d)
+		cfg.Epochs, cfg.Workers, cfg.KeepLast = 2, workers, true
+		var events []string
+		reported := map[Position]bool{}
+		cfg.OnEvent = func(e Event) {
+			events = append(events, strings.Split(fmt.Sprint(e), ";")[0]) // without the speed
+			if bad, ok := e.(BadSample); ok {
+				reported[Position{Epoch: bad.Epoch, Offset: bad.Index}] = true
+			}
+		}
+		got := streamDigest(t, checked(t, context.Background(), cfg))
+		if want == "" {
+			want, wantEvents = got, events
+		}
+		if got != want || !slices.Equal(events, wantEvents) {
+			t.Errorf("%d workers: SHA-256 %s and events %q; with one %s and %q", workers, got, events, want, wantEvents)
+		}
+		for epoch := range int64(2) {
+			for _, row := range cut {
+				if !reported[Position{Epoch: epoch, Offset: int64(row)}] {
+					t.Errorf("%d workers: sample %d was not reported in epoch %d", workers, row, epoch)
+				}
+			}
+		}
+		if len(events) != 6 { // two bad samples and the end of two epochs
+			t.Errorf("%d workers: events %q", workers, events)
 		}
 	}
 }
@@ -510,8 +591,27 @@ func TestStatsCountWhatWasDone(t *testing.T) {
 	if s.Pairs != 20 || s.Batches != 5 || s.Bad != 0 || s.Workers != 3 {
 		t.Errorf("%+v", s)
 	}
-	if s.Read <= 0 || s.Decode <= 0 || s.Views <= 0 {
+	if s.Read <= 0 || s.Decode <= 0 || s.Views <= 0 || s.Batch <= 0 || s.Elapsed < s.ConsumerWait || s.PairsPerSecond() <= 0 {
 		t.Errorf("a time is missing: %+v", s)
+	}
+	if s.ReadQueue.Cap != 3 || s.ViewQueue.Cap != 3 || s.BatchQueue.Cap != defaultBatches || s.ViewQueue.Mean() > 3 || s.BatchQueue.Mean() > defaultBatches {
+		t.Errorf("queues: %+v, %+v, %+v", s.ReadQueue, s.ViewQueue, s.BatchQueue)
+	}
+	if same := p.Stats().Since(s); same.Pairs != 0 || same.Decode != 0 || same.ConsumerWait != 0 || same.ViewQueue.Mean() != 0 {
+		t.Errorf("nothing was done since, yet %+v", same)
+	}
+}
+
+func TestBottleneckIsWhatOthersWaitFor(t *testing.T) {
+	for want, s := range map[Stage]Stats{
+		StageConsumer: {Decode: 9, BatchWait: 5, ConsumerWait: 1, WorkersWait: 20},
+		StageRead:     {Read: 30, Decode: 2, Views: 3, WorkersWait: 6, ConsumerWait: 9},
+		StageDecode:   {Decode: 4, Views: 3, WorkersWait: 1, ReadersWait: 9, ConsumerWait: 9},
+		StageViews:    {Decode: 3, Views: 4, WorkersWait: 1, ReadersWait: 9, ConsumerWait: 9},
+	} {
+		if got := s.Bottleneck(); got != want {
+			t.Errorf("the bottleneck of %+v is %s, want %s", s, got, want)
+		}
 	}
 }
 
@@ -523,6 +623,9 @@ func TestConfigErrors(t *testing.T) {
 		"Size is 9000":                func(c *Config) { c.Size = 9000 },
 		"BatchSize is 0":              func(c *Config) { c.BatchSize = 0 },
 		`Shuffle is "windows"`:        func(c *Config) { c.Shuffle = "windows" },
+		`Shuffle is "window:0"`:       func(c *Config) { c.Shuffle = ShuffleWindow(0) },
+		`Shuffle is "window:1x"`:      func(c *Config) { c.Shuffle = "window:1x" },
+		`DType is "int8"`:             func(c *Config) { c.DType = "int8" },
 		"Rank is 2 of World 2":        func(c *Config) { c.Rank, c.World = 2, 2 },
 		"Rank is 1 of World 0":        func(c *Config) { c.Rank = 1 },
 		"Epochs is -1":                func(c *Config) { c.Epochs = -1 },

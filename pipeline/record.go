@@ -43,10 +43,34 @@ func (b *recordBuilder) release() {
 	}
 }
 
+// reserve makes room for rows, so that columns do not grow step by step.
+func (b *recordBuilder) reserve(rows int) {
+	b.index.Reserve(rows)
+	b.key.Reserve(rows)
+	b.label.Reserve(rows)
+	for v := range 2 {
+		reserveLists(b.coords[v], rows)
+		b.params[v].Reserve(rows)
+		for i := range b.params[v].NumField() {
+			if list, ok := b.params[v].FieldBuilder(i).(*array.FixedSizeListBuilder); ok {
+				reserveLists(list, rows)
+			} else {
+				b.params[v].FieldBuilder(i).Reserve(rows)
+			}
+		}
+	}
+}
+
+func reserveLists(b *array.FixedSizeListBuilder, rows int) {
+	b.Reserve(rows)
+	b.ValueBuilder().Reserve(rows * int(b.Type().(*arrow.FixedSizeListType).Len()))
+}
+
 // build makes the record of the first rows slots of a batch; the pixels stay
 // in its slab, which the record then owns. The second views begin stride
 // bytes after the first.
 func (b *recordBuilder) build(from *batch, rows, stride int) arrow.Record {
+	b.reserve(rows)
 	for i := range rows {
 		s := &from.slots[i]
 		b.index.Append(s.sample.Index)
@@ -79,7 +103,7 @@ func (b *recordBuilder) build(from *batch, rows, stride int) arrow.Record {
 // viewColumn is a column of views over the owner's bytes from offset on.
 func viewColumn(typ *arrow.FixedSizeListType, owner *memory.Buffer, offset, rows int) arrow.Array {
 	n := rows * int(typ.Len())
-	pixels := memory.SliceBuffer(owner, offset, n)
+	pixels := memory.SliceBuffer(owner, offset, n*typ.Elem().(arrow.FixedWidthDataType).Bytes())
 	defer pixels.Release()
 	values := array.NewData(typ.Elem(), n, []*memory.Buffer{nil, pixels}, nil, 0, 0)
 	defer values.Release()

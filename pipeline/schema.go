@@ -22,8 +22,8 @@ const (
 	MetaStd     = "pixpro.std"
 )
 
-// Mean and Std are what consumers normalise views with, v/255 minus mean by
-// standard deviation: the usual figures of ImageNet.
+// Mean and Std are what consumers normalise Uint8 views with, v/255 minus mean
+// by standard deviation: the usual figures of ImageNet.
 var (
 	Mean = [3]float64{0.485, 0.456, 0.406}
 	Std  = [3]float64{0.229, 0.224, 0.225}
@@ -73,8 +73,8 @@ var (
 )
 
 // viewType stores a view of size x size pixels: three planes, R, G, B.
-func viewType(size int) *arrow.FixedSizeListType {
-	return arrow.FixedSizeListOf(int32(3*size*size), arrow.PrimitiveTypes.Uint8)
+func viewType(size int, dtype DType) *arrow.FixedSizeListType {
+	return arrow.FixedSizeListOf(int32(3*size*size), dtype.arrowType())
 }
 
 // Schema is the schema of the record batches; a row is a pair of views.
@@ -88,8 +88,9 @@ func viewType(size int) *arrow.FixedSizeListType {
 //
 // In params, jitter_order lists the colour operations in the order in which
 // they were applied (augment.Op, -1: none) and jitter_factors their factors;
-// blur_sigma 0 is no blur. No column has nulls.
-func Schema(size int, recipe augment.Recipe, seed uint64) (*arrow.Schema, error) {
+// blur_sigma 0 is no blur. No column has nulls. Where the dtype is Float32, the
+// views are tensors of that, normalised.
+func Schema(size int, dtype DType, recipe augment.Recipe, seed uint64) (*arrow.Schema, error) {
 	recipeJSON, err := json.Marshal(recipe)
 	if err != nil {
 		return nil, fmt.Errorf("pipeline: recipe: %w", err)
@@ -101,11 +102,11 @@ func Schema(size int, recipe augment.Recipe, seed uint64) (*arrow.Schema, error)
 		MetaMean:    jsonNumbers(Mean),
 		MetaStd:     jsonNumbers(Std),
 	})
-	return arrow.NewSchema(fields(size), &metadata), nil
+	return arrow.NewSchema(fields(size, dtype), &metadata), nil
 }
 
 // fields are the columns of a record with views of size x size pixels.
-func fields(size int) []arrow.Field {
+func fields(size int, dtype DType) []arrow.Field {
 	tensor := arrow.MetadataFrom(map[string]string{
 		"ARROW:extension:name":     "arrow.fixed_shape_tensor",
 		"ARROW:extension:metadata": fmt.Sprintf(`{"shape":[3,%d,%d],"dim_names":["C","H","W"]}`, size, size),
@@ -114,8 +115,8 @@ func fields(size int) []arrow.Field {
 		colIndex:      {Name: "index", Type: arrow.PrimitiveTypes.Int64},
 		colKey:        {Name: "key", Type: arrow.BinaryTypes.String},
 		colLabel:      {Name: "label", Type: arrow.PrimitiveTypes.Int32},
-		colView:       {Name: "view1", Type: viewType(size), Metadata: tensor},
-		colView + 1:   {Name: "view2", Type: viewType(size), Metadata: tensor},
+		colView:       {Name: "view1", Type: viewType(size, dtype), Metadata: tensor},
+		colView + 1:   {Name: "view2", Type: viewType(size, dtype), Metadata: tensor},
 		colCoord:      {Name: "coord1", Type: coordType},
 		colCoord + 1:  {Name: "coord2", Type: coordType},
 		colParams:     {Name: "params1", Type: paramsType},

@@ -31,6 +31,7 @@ type Dataset struct {
 	shards   []*shard
 	starts   []int64 // first row of each shard
 	closed   atomic.Bool
+	used     atomic.Int64 // bytes of images that Forget was told of lately
 }
 
 // shard maps its file at first use, so that opening a large dataset is quick.
@@ -39,10 +40,11 @@ type shard struct {
 	info    ShardInfo
 	classes int
 
-	once sync.Once
-	data []byte
-	file *shardFile
-	err  error
+	once   sync.Once
+	mapped atomic.Bool // once is done, and there is no err
+	data   []byte
+	file   *shardFile
+	err    error
 }
 
 // Open opens the shard folder dir. It checks that the manifest is sound and
@@ -102,13 +104,19 @@ func (d *Dataset) Sample(i int64) (Sample, error) {
 	if i < 0 || i >= d.manifest.Rows {
 		return Sample{}, fmt.Errorf("shards: there is no sample %d among %d", i, d.manifest.Rows)
 	}
-	n := sort.Search(len(d.starts), func(n int) bool { return d.starts[n] > i }) - 1
-	sample, err := d.shards[n].sample(i - d.starts[n])
+	n, row := d.locate(i)
+	sample, err := d.shards[n].sample(row)
 	if err != nil {
 		return Sample{}, err
 	}
 	sample.Index = i
 	return sample, nil
+}
+
+// locate finds the shard of sample i, and the sample's row in it.
+func (d *Dataset) locate(i int64) (shard int, row int64) {
+	shard = sort.Search(len(d.starts), func(n int) bool { return d.starts[n] > i }) - 1
+	return shard, i - d.starts[shard]
 }
 
 // Close unmaps the shards. Images of samples must not be used afterwards.
@@ -148,15 +156,27 @@ func (s *shard) open() error {
 	return nil
 }
 
-func (s *shard) sample(row int64) (sample Sample, err error) {
-	// A disk that fails while the map is read is an error, not the end of the
-	// process.
+// ready opens the shard at its first use.
+func (s *shard) ready() error {
+	s.once.Do(func() {
+		s.err = s.guarded(s.open)
+		s.mapped.Store(s.err == nil)
+	})
+	return s.err
+}
+
+// guarded runs read, which looks at the memory map. A disk that fails
+// meanwhile is an error, not the end of the process.
+func (s *shard) guarded(read func() error) error {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	s.once.Do(func() { s.err = s.open() })
-	if s.err != nil {
-		return Sample{}, s.err
+	return guard(read)
+}
+
+func (s *shard) sample(row int64) (sample Sample, err error) {
+	if err := s.ready(); err != nil {
+		return Sample{}, err
 	}
-	err = guard(func() error {
+	err = s.guarded(func() error {
 		n, within := s.file.locate(row)
 		b, err := s.file.batch(n)
 		if err != nil {

@@ -8,10 +8,11 @@ func newBench() *cobra.Command {
 		Short: "Measure the speed of a part on this machine",
 		Long:  `Measure the speed of a part on this machine, with all that it takes to compare it with something else.`,
 		Example: `  pixpro bench augment --images photos/
+  pixpro bench loader --shards shards/
   pixpro bench step --arch resnet50 --size 224 --batch 8`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newBenchAugment(), newBenchStep())
+	cmd.AddCommand(newBenchAugment(), newBenchLoader(), newBenchStep())
 	return cmd
 }

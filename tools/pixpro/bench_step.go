@@ -65,7 +65,9 @@ reach on the same threads in the same run.`,
 			b.SecondsPerStep = times[len(times)/2].Seconds()
 			b.PairsPerSecond = float64(cfg.BatchSize) / b.SecondsPerStep
 			b.GFLOPS = float64(plan.StepFlops) / b.SecondsPerStep / 1e9
-			b.PeakRSSBytes = peakRSS()
+			if b.PeakRSSBytes, err = peakRSS(); err != nil {
+				return err
+			}
 			return result(cmd, asJSON, b, fmt.Sprintf(
 				"%s, %d px, %d pairs a step, %d threads, matrix products by %s\n%.3f s a step (median of %d, fastest %.3f), %.2f pairs/s\n%.0f GFLOP/s, %.0f%% of the %.0f that large matrix products reach\n%d MiB at most\n",
 				b.Arch, b.Size, b.Batch, b.Threads, b.MatrixProducts, b.SecondsPerStep, len(times), times[0].Seconds(), b.PairsPerSecond,

@@ -28,6 +28,28 @@ func (v *viewFlags) add(f *pflag.FlagSet) {
 	f.IntVar(&v.workers, "workers", 0, "goroutines that decode and augment (default: one a core)")
 }
 
+// loaderFlags are the flags of commands that stream view pairs.
+type loaderFlags struct {
+	batch          int
+	shuffle, dtype string
+	maxBad         float64
+}
+
+func (l *loaderFlags) add(f *pflag.FlagSet) {
+	f.IntVar(&l.batch, "batch", 64, "pairs in a record batch")
+	f.StringVar(&l.shuffle, "shuffle", "full", "order: full, none, or window:N for slow disks (shards and blocks in random order, mixed in windows of N images)")
+	f.StringVar(&l.dtype, "dtype", "uint8", "of the views: uint8 (0-255), or float32 (normalised)")
+	f.Float64Var(&l.maxBad, "max-bad", 0.01, "part of an epoch's images that may be unreadable; above 0, 8 images always may")
+}
+
+// apply puts the flags into a pipeline's configuration.
+func (l *loaderFlags) apply(cfg *pipeline.Config) {
+	cfg.BatchSize, cfg.Shuffle, cfg.DType, cfg.MaxBad = l.batch, pipeline.Shuffle(l.shuffle), pipeline.DType(l.dtype), l.maxBad
+	if l.maxBad == 0 {
+		cfg.MaxBad = -1 // 0 stands for the default there
+	}
+}
+
 // lookupRecipe is the named recipe with crops of at least the given part.
 func lookupRecipe(name string, crop float64) (augment.Recipe, error) {
 	r, err := augment.LookupRecipe(name)
@@ -60,7 +82,11 @@ func (v *viewFlags) open(cfg pipeline.Config) (pipeline.Config, error) {
 
 // logEvent logs what happens in a pipeline.
 func logEvent(e pipeline.Event) {
-	if bad, ok := e.(pipeline.BadSample); ok {
-		log.Warn().Int64("epoch", bad.Epoch).Int64("index", bad.Index).Str("key", bad.Key).Err(bad.Err).Msg("image left out")
+	switch e := e.(type) {
+	case pipeline.BadSample:
+		log.Warn().Int64("epoch", e.Epoch).Int64("index", e.Index).Str("key", e.Key).Err(e.Err).Msg("image left out")
+	case pipeline.EpochEnd:
+		log.Debug().Int64("epoch", e.Epoch).Int64("bad", e.Bad).Float64("pairs_per_second", e.Stats.PairsPerSecond()).
+			Str("bottleneck", string(e.Stats.Bottleneck())).Msg("epoch of the pipeline ended")
 	}
 }

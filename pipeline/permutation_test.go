@@ -7,17 +7,20 @@ import (
 )
 
 func TestPermutationIsABijection(t *testing.T) {
-	sizes := []uint64{4095, 4096, 4097, 65_537, 1 << 20}
-	for n := range uint64(1000) {
+	sizes := []int64{4095, 4096, 4097, 65_537, 1 << 20}
+	for n := range int64(1000) {
 		sizes = append(sizes, n+1)
 	}
 	for _, n := range sizes {
-		p := newPermutation(n, 3, n%5)
+		p := newPermutation(n, 3, uint64(n%5))
 		seen := make([]bool, n)
 		for x := range n {
 			y := p.at(x)
 			if y >= n || seen[y] {
 				t.Fatalf("n=%d: %d maps to %d, which is outside or taken", n, x, y)
+			}
+			if back := p.of(y); back != x {
+				t.Fatalf("n=%d: %d maps to %d, and that back to %d", n, x, y, back)
 			}
 			seen[y] = true
 		}
@@ -25,10 +28,10 @@ func TestPermutationIsABijection(t *testing.T) {
 }
 
 func TestPermutationOfHugeDomains(t *testing.T) {
-	for _, n := range []uint64{1<<40 + 1, 1<<62 + 12345, 1<<63 - 1} {
+	for _, n := range []int64{1<<40 + 1, 1<<62 + 12345, 1<<63 - 1} {
 		p := newPermutation(n, 1, 2)
-		seen := map[uint64]bool{}
-		for x := range uint64(10_000) {
+		seen := map[int64]bool{}
+		for x := range int64(10_000) {
 			y := p.at(n - 1 - x)
 			if y >= n || seen[y] {
 				t.Fatalf("n=%d: %d maps to %d, which is outside or taken", n, n-1-x, y)
@@ -41,7 +44,7 @@ func TestPermutationOfHugeDomains(t *testing.T) {
 // Every place of a small domain is reached about equally often from every
 // other one, over many epochs: a chi-squared test with a generous bound.
 func TestPermutationIsUniform(t *testing.T) {
-	for _, n := range []uint64{3, 5, 10, 17} {
+	for _, n := range []int64{3, 5, 10, 17} {
 		const epochs = 20_000
 		count := make([][]float64, n)
 		for x := range count {
@@ -69,11 +72,11 @@ func TestPermutationIsUniform(t *testing.T) {
 }
 
 func TestPermutationDependsOnSeedAndEpoch(t *testing.T) {
-	order := func(seed, epoch uint64) []uint64 {
+	order := func(seed, epoch uint64) []int64 {
 		p := newPermutation(100, seed, epoch)
-		out := make([]uint64, 100)
+		out := make([]int64, 100)
 		for i := range out {
-			out[i] = p.at(uint64(i))
+			out[i] = p.at(int64(i))
 		}
 		return out
 	}

@@ -1,0 +1,5 @@
+//go:build !unix
+
+package shards
+
+func willNeed([]byte, int, int) {}

@@ -1,0 +1,292 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/seed-436d2970/pixpro/pipeline"
+)
+
+// loaderBench is what bench loader measures.
+type loaderBench struct {
+	PairsPerSecond float64 `json:"pairs_per_second"`
+	PeakRSSBytes   int64   `json:"peak_rss_bytes"` // of the whole process
+	Bottleneck     string  `json:"bottleneck"`
+
+	Pairs   int64   `json:"pairs"`
+	Bad     int64   `json:"bad"`
+	Seconds float64 `json:"seconds"`
+	Recipe  string  `json:"recipe"`
+	Size    int     `json:"size"`
+	Batch   int     `json:"batch"`
+	DType   string  `json:"dtype"`
+	Shuffle string  `json:"shuffle"`
+	Workers int     `json:"workers"`
+
+	Stages []benchStage   `json:"stages"`
+	Waits  []benchWait    `json:"waits"`
+	Queues []benchQueue   `json:"queues"`
+	Scale  *loaderScaling `json:"scaling,omitempty"`
+}
+
+// benchStage is the work of one stage.
+type benchStage struct {
+	Name               string  `json:"name"`
+	Goroutines         int     `json:"goroutines"`
+	MillisecondsAPair  float64 `json:"milliseconds_a_pair"`
+	BusyPartOfTheStage float64 `json:"busy"` // of its goroutines' time
+}
+
+// benchWait is a stage that waits for another.
+type benchWait struct {
+	Who     string  `json:"who"`
+	ForWhom string  `json:"for"`
+	Part    float64 `json:"part"` // of its goroutines' time
+}
+
+type benchQueue struct {
+	Name string  `json:"name"`
+	Mean float64 `json:"mean"` // when something was taken out
+	Cap  int     `json:"cap"`
+}
+
+// loaderScaling compares all workers with one, and with what a loop without
+// memory gains from as many cores: the most that the machine has to give.
+type loaderScaling struct {
+	Workers           int     `json:"workers"`
+	OneWorker         float64 `json:"pairs_per_second_one_worker"`
+	AllWorkers        float64 `json:"pairs_per_second_all_workers"`
+	LoaderTimes       float64 `json:"loader_times"`
+	SpinLoopTimes     float64 `json:"spin_loop_times"`
+	Rounds            int     `json:"rounds"`
+	PartOfTheSpinLoop float64 `json:"part_of_the_spin_loop"`
+}
+
+func newBenchLoader() *cobra.Command {
+	var (
+		views   viewFlags
+		loader  loaderFlags
+		pairs   int64
+		warmUp  int64
+		scaling bool
+		asJSON  bool
+	)
+	cmd := &cobra.Command{
+		Use:   "loader --shards DIR",
+		Short: "Measure the pipeline from shards to record batches",
+		Long: `Run the pipeline as augment and train do, with a consumer that does nothing, and
+print its speed, where the time goes, who waits for whom and which stage the
+others wait for.
+
+With --scaling, one worker and all workers are measured in turns, beside a loop
+that does nothing but count, which tells how much more the machine gives to as
+many goroutines.`,
+		Example: `  pixpro bench loader --shards shards/
+  pixpro bench loader --shards shards/ --workers 2 --pairs 2000 --json
+  pixpro bench loader --shards shards/ --workers 2 --scaling`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := required(cmd, "shards"); err != nil {
+				return err
+			}
+			if pairs < 1 || warmUp < 0 {
+				return usageError{fmt.Errorf("--pairs %d --warm-up %d: use at least 1 and 0", pairs, warmUp)}
+			}
+			cfg := pipeline.Config{KeepLast: true}
+			loader.apply(&cfg)
+			cfg, err := views.open(cfg)
+			if err != nil {
+				return err
+			}
+			defer cfg.Dataset.Close()
+			if cfg.Workers == 0 {
+				cfg.Workers = runtime.GOMAXPROCS(0)
+			}
+			if scaling && cfg.Workers < 2 {
+				return usageError{fmt.Errorf("--scaling compares one worker with more: --workers is %d", cfg.Workers)}
+			}
+			stats, err := runLoader(cmd.Context(), cfg, warmUp, pairs)
+			if err != nil {
+				return err
+			}
+			b := newLoaderBench(cfg, stats)
+			if b.PeakRSSBytes, err = peakRSS(); err != nil {
+				return err
+			}
+			if scaling {
+				if b.Scale, err = measureScaling(cmd.Context(), cfg, warmUp, pairs); err != nil {
+					return err
+				}
+			}
+			return result(cmd, asJSON, b, b.table())
+		},
+	}
+	f := cmd.Flags()
+	views.add(f)
+	loader.add(f)
+	f.Int64Var(&pairs, "pairs", 1000, "pairs to measure, rounded up to whole batches")
+	f.Int64Var(&warmUp, "warm-up", 320, "pairs before that")
+	f.BoolVar(&scaling, "scaling", false, "compare one worker with all workers")
+	f.BoolVar(&asJSON, "json", false, "print the result as JSON")
+	return cmd
+}
+
+// runLoader consumes pairs after some that warm up, and returns what was done
+// for the former.
+func runLoader(ctx context.Context, cfg pipeline.Config, warmUp, pairs int64) (pipeline.Stats, error) {
+	p, err := pipeline.Open(ctx, cfg)
+	if err != nil {
+		return pipeline.Stats{}, err
+	}
+	defer p.Close()
+	consume := func(pairs int64) (pipeline.Stats, error) {
+		for before := p.Stats().Pairs; p.Stats().Pairs-before < pairs; {
+			if !p.Next() {
+				return pipeline.Stats{}, p.Err()
+			}
+		}
+		return p.Stats(), nil
+	}
+	before, err := consume(warmUp)
+	if err != nil {
+		return before, err
+	}
+	after, err := consume(pairs)
+	return after.Since(before), err
+}
+
+func newLoaderBench(cfg pipeline.Config, s pipeline.Stats) *loaderBench {
+	share := func(d time.Duration, goroutines int) float64 {
+		return d.Seconds() / s.Elapsed.Seconds() / float64(goroutines)
+	}
+	stage := func(name string, d time.Duration, goroutines int) benchStage {
+		return benchStage{name, goroutines, 1e3 * d.Seconds() / float64(s.Pairs), share(d, goroutines)}
+	}
+	return &loaderBench{
+		PairsPerSecond: s.PairsPerSecond(),
+		Bottleneck:     string(s.Bottleneck()),
+		Pairs:          s.Pairs,
+		Bad:            s.Bad,
+		Seconds:        s.Elapsed.Seconds(),
+		Recipe:         cfg.Recipe.Name,
+		Size:           cfg.Size,
+		Batch:          cfg.BatchSize,
+		DType:          string(cfg.DType),
+		Shuffle:        string(cfg.Shuffle),
+		Workers:        s.Workers,
+		Stages: []benchStage{
+			stage("read", s.Read, s.Readers),
+			stage("decode", s.Decode, s.Workers),
+			stage("views", s.Views, s.Workers),
+			stage("batch", s.Batch, 1),
+		},
+		Waits: []benchWait{
+			{"readers", "workers", share(s.ReadersWait, s.Readers)},
+			{"workers", "readers", share(s.WorkersWait, s.Workers)},
+			{"consumer", "workers", share(s.ConsumerWait, 1)},
+			{"pipeline", "consumer", share(s.BatchWait, 1)},
+		},
+		Queues: []benchQueue{
+			{"to read", s.ReadQueue.Mean(), s.ReadQueue.Cap},
+			{"to decode and augment", s.ViewQueue.Mean(), s.ViewQueue.Cap},
+			{"batches begun", s.BatchQueue.Mean(), s.BatchQueue.Cap},
+		},
+	}
+}
+
+// table is the measurement for people.
+func (b *loaderBench) table() string {
+	var text strings.Builder
+	fmt.Fprintf(&text, "%.1f pairs/s: %d pairs in %.1f s, %s, %d px, %s, batches of %d, order %s, %d workers\n",
+		b.PairsPerSecond, b.Pairs, b.Seconds, b.Recipe, b.Size, b.DType, b.Batch, b.Shuffle, b.Workers)
+	fmt.Fprintf(&text, "%.0f MiB of memory at most, %d bad images\n\n", float64(b.PeakRSSBytes)/(1<<20), b.Bad)
+	w := tabwriter.NewWriter(&text, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintf(w, "stage\tgoroutines\tms/pair\tbusy\t\n")
+	for _, s := range b.Stages {
+		fmt.Fprintf(w, "%s\t%d\t%.3f\t%.0f%%\t\n", s.Name, s.Goroutines, s.MillisecondsAPair, 100*s.BusyPartOfTheStage)
+	}
+	w.Flush()
+	text.WriteString("\n")
+	for _, wait := range b.Waits {
+		fmt.Fprintf(&text, "%-8s waits for %-8s %5.1f%% of the time\n", wait.Who, wait.ForWhom, 100*wait.Part)
+	}
+	text.WriteString("\n")
+	for _, q := range b.Queues {
+		fmt.Fprintf(&text, "queue %-22s %5.1f of %d on average\n", q.Name+":", q.Mean, q.Cap)
+	}
+	fmt.Fprintf(&text, "\nbottleneck: %s\n", b.Bottleneck)
+	if s := b.Scale; s != nil {
+		fmt.Fprintf(&text, "\n%d workers: %.1f pairs/s, one: %.1f: %.2f times, where a spin loop gets %.2f times (%.0f%% of that; medians of %d rounds)\n",
+			s.Workers, s.AllWorkers, s.OneWorker, s.LoaderTimes, s.SpinLoopTimes, 100*s.PartOfTheSpinLoop, s.Rounds)
+	}
+	return text.String()
+}
+
+// measureScaling measures one worker and all workers in turns, each right after
+// a spin loop on as many goroutines.
+func measureScaling(ctx context.Context, cfg pipeline.Config, warmUp, pairs int64) (*loaderScaling, error) {
+	const rounds = 3
+	all := cfg.Workers
+	spins, speeds := map[int][]float64{}, map[int][]float64{}
+	for range rounds {
+		for _, workers := range []int{1, all} {
+			spins[workers] = append(spins[workers], spin(workers))
+			cfg.Workers = workers
+			stats, err := runLoader(ctx, cfg, warmUp, pairs)
+			if err != nil {
+				return nil, err
+			}
+			speeds[workers] = append(speeds[workers], stats.PairsPerSecond())
+		}
+	}
+	s := &loaderScaling{
+		Workers: all, Rounds: rounds,
+		OneWorker: median(speeds[1]), AllWorkers: median(speeds[all]),
+		SpinLoopTimes: median(spins[all]) / median(spins[1]),
+	}
+	s.LoaderTimes = s.AllWorkers / s.OneWorker
+	s.PartOfTheSpinLoop = s.LoaderTimes / s.SpinLoopTimes
+	return s, nil
+}
+
+// spin counts for half a second on so many goroutines and returns turns a second.
+func spin(goroutines int) float64 {
+	const length = 500 * time.Millisecond
+	counts := make([]uint64, goroutines)
+	var wg sync.WaitGroup
+	start := time.Now()
+	for g := range goroutines {
+		wg.Go(func() {
+			turns, state := uint64(0), uint64(g+1)
+			for time.Since(start) < length {
+				for range 1 << 16 { // xorshift: nothing that a compiler could leave out
+					state ^= state << 13
+					state ^= state >> 7
+					state ^= state << 17
+				}
+				turns++
+			}
+			runtime.KeepAlive(state)
+			counts[g] = turns
+		})
+	}
+	wg.Wait()
+	total := uint64(0)
+	for _, n := range counts {
+		total += n
+	}
+	return float64(total) / time.Since(start).Seconds()
+}
+
+func median(values []float64) float64 {
+	slices.Sort(values)
+	return values[len(values)/2]
+}

@@ -1,0 +1,27 @@
+//go:build unix
+
+package main
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+)
+
+func TestBenchLoader(t *testing.T) {
+	shards := smallShards(t, 8)
+	args := []string{"bench", "loader", "--shards", shards, "--size", "16", "--batch", "4", "--pairs", "10", "--warm-up", "4", "--workers", "2"}
+	var b loaderBench
+	if err := json.Unmarshal([]byte(mustRun(t, append(args, "--json")...)), &b); err != nil {
+		t.Fatal(err)
+	}
+	if b.PairsPerSecond <= 0 || b.PeakRSSBytes < 1<<20 || b.Pairs != 12 || b.Workers != 2 || len(b.Stages) != 4 || b.Bottleneck == "" || b.Scale != nil {
+		t.Errorf("%+v", b)
+	}
+	text := mustRun(t, append(args, "--scaling")...)
+	for _, part := range []string{"pairs/s", "decode", "consumer waits for workers", "queue to read", "bottleneck: ", "spin loop"} {
+		if !strings.Contains(text, part) {
+			t.Errorf("the table has no %q:\n%s", part, text)
+		}
+	}
+}
