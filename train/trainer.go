@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/apache/arrow/go/v15/arrow"
+	"github.com/seed-436d2970/pixpro/internal/atomicfile"
 	"github.com/seed-436d2970/pixpro/internal/safetensors"
 	"github.com/seed-436d2970/pixpro/pipeline"
 	"github.com/seed-436d2970/pixpro/train/device"
@@ -42,6 +43,8 @@ type Trainer struct {
 	position pipeline.Position
 	saved    int64 // step of the last checkpoint, 0 for none
 	savedAt  time.Time
+	metrics  *metricsWriter // while Run runs
+	files    atomicfile.FS
 
 	// OnStep, if not nil, is called after every step.
 	OnStep func(Metrics)
@@ -172,12 +175,9 @@ func (t *Trainer) Run(ctx context.Context, src Source) error {
 		return err
 	}
 	defer metrics.close()
+	t.metrics = metrics
 
-	schedule := optim.Schedule{
-		Base:          t.cfg.BaseLR * float64(t.cfg.BatchSize) / 256,
-		StepsPerEpoch: src.BatchesPerEpoch(), Epochs: t.cfg.Epochs, WarmupEpochs: t.cfg.WarmupEpochs,
-	}
-	total := int64(t.cfg.Epochs) * schedule.StepsPerEpoch
+	schedule, total := t.schedule(src)
 	for ctx.Err() == nil {
 		start, epoch := time.Now(), t.position.Epoch
 		if !src.Next() {
@@ -221,6 +221,15 @@ func (t *Trainer) Run(ctx context.Context, src Source) error {
 	return errors.Join(ctx.Err(), t.save(src))
 }
 
+// schedule is the run's, and the number of its steps.
+func (t *Trainer) schedule(src Source) (optim.Schedule, int64) {
+	s := optim.Schedule{
+		Base:          t.cfg.BaseLR * float64(t.cfg.BatchSize) / 256,
+		StepsPerEpoch: src.BatchesPerEpoch(), Epochs: t.cfg.Epochs, WarmupEpochs: t.cfg.WarmupEpochs,
+	}
+	return s, int64(s.Epochs) * s.StepsPerEpoch
+}
+
 // diverged is the error of a step without a finite loss. The last checkpoint
 // is from before it.
 func (t *Trainer) diverged(m Metrics, batch *pipeline.Batch) error {
@@ -258,6 +267,9 @@ func (t *Trainer) save(src Source) error {
 	if t.step == t.saved {
 		return nil
 	}
+	if err := t.metrics.flush(); err != nil {
+		return err
+	}
 	d := t.engine.device
 	var tensors, buffers []safetensors.Tensor
 	for _, p := range t.engine.model.Parameters() {
@@ -266,8 +278,17 @@ func (t *Trainer) save(src Source) error {
 	t.engine.optimizer.Read(func(p *nn.Parameter, buffer []float32) {
 		buffers = append(buffers, safetensors.New(p.Name, shape64(p.Shape), buffer))
 	})
-	state := State{Step: t.step, Position: t.position, StepsPerEpoch: src.BatchesPerEpoch(), Samples: src.PairsPerEpoch()}
-	dir, err := save(t.cfg.Output, state, t.cfg, tensors, buffers)
+	schedule, total := t.schedule(src)
+	state := State{
+		Step: t.step, Epoch: t.position.Epoch, Position: t.position,
+		StepsPerEpoch: src.BatchesPerEpoch(), Samples: src.PairsPerEpoch(), Seed: t.cfg.Seed,
+		Schedule: ScheduleState{
+			Steps: total, LearningRate: schedule.LearningRate(t.step),
+			KeyMomentum: optim.KeyMomentum(t.cfg.PixProMomentum, t.step, total),
+		},
+		Versions: versions(d.Name()),
+	}
+	dir, err := save(t.files, t.cfg.Output, contents{state, t.cfg, tensors, buffers})
 	if err != nil {
 		return err
 	}
@@ -275,7 +296,7 @@ func (t *Trainer) save(src Source) error {
 	if t.OnSave != nil {
 		t.OnSave(t.step, dir)
 	}
-	return prune(t.cfg.Output, t.cfg.Keep)
+	return prune(t.files, t.cfg.Output, t.cfg.Keep, t.step)
 }
 
 func shape64(shape []int) []int64 {

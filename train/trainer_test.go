@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/seed-436d2970/pixpro/augment"
+	"github.com/seed-436d2970/pixpro/internal/atomicfile"
 	"github.com/seed-436d2970/pixpro/internal/synth"
 	"github.com/seed-436d2970/pixpro/pipeline"
 	"github.com/seed-436d2970/pixpro/shards"
@@ -45,6 +46,12 @@ func tiny(shards, output string) Config {
 // trainFor runs cfg and cancels it after stop steps, or never if that is 0.
 func trainFor(t *testing.T, cfg Config, stop int) error {
 	t.Helper()
+	return trainWith(t, cfg, stop, atomicfile.FS{})
+}
+
+// trainWith is trainFor with files that may fail.
+func trainWith(t *testing.T, cfg Config, stop int, files atomicfile.FS) error {
+	t.Helper()
 	dataset, err := shards.Open(cfg.Shards)
 	if err != nil {
 		t.Fatal(err)
@@ -54,6 +61,7 @@ func trainFor(t *testing.T, cfg Config, stop int) error {
 	if err != nil {
 		return err
 	}
+	run.files = files
 	recipe, err := augment.LookupRecipe(cfg.Recipe)
 	if err != nil {
 		t.Fatal(err)
