@@ -77,6 +77,6 @@ both views belongs together.`,
 	}
 	root.PersistentFlags().String("log-level", zerolog.InfoLevel.String(), "least level that is logged: debug, info, warn or error")
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(newShard(), newVerify(), newAugment(), newShow(), newTrain(), newExport(), newFeatures(), newDemo(), newVersion())
+	root.AddCommand(newShard(), newVerify(), newAugment(), newShow(), newTrain(), newExport(), newFeatures(), newCheckpoint(), newDemo(), newVersion())
 	return root
 }
