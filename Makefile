@@ -2,7 +2,8 @@
 # and runs without it (make GOEXPERIMENT= …).
 export GOEXPERIMENT ?= simd
 GO ?= go
-PYTHON ?= python3
+# Debian's, which finds python3-torch; for another: make interop PYTHON=python3
+PYTHON ?= /usr/bin/python3
 
 .PHONY: build test race demo interop check clean
 
