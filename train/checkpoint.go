@@ -12,6 +12,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -35,18 +37,58 @@ const (
 	configFile    = "config.yaml"
 	stateFile     = "state.json"
 
-	stateFormat = 1
+	stateFormat = 2
 )
 
 // State is a checkpoint's state.json: all of a run that is neither a tensor
 // nor configuration.
 type State struct {
 	Format        int               `json:"format"`
-	Step          int64             `json:"step"` // steps done
+	Step          int64             `json:"step"`  // steps done
+	Epoch         int64             `json:"epoch"` // epochs done
 	Position      pipeline.Position `json:"position"`
 	StepsPerEpoch int64             `json:"steps_per_epoch"`
 	Samples       int64             `json:"samples"` // in the dataset
-	Files         map[string]Digest `json:"files"`   // of the folder's other files
+	Seed          uint64            `json:"seed"`
+	Schedule      ScheduleState     `json:"schedule"`
+	Versions      Versions          `json:"versions"`
+	Files         map[string]Digest `json:"files"` // of the folder's other files
+	// Sum is the SHA-256 of the state in this form without its sum.
+	Sum string `json:"sha256"`
+}
+
+// ScheduleState is where the schedules stand: what the next step will use.
+type ScheduleState struct {
+	Steps        int64   `json:"steps"` // of the whole run
+	LearningRate float64 `json:"lr"`
+	KeyMomentum  float64 `json:"key_momentum"`
+}
+
+// Versions says what wrote a checkpoint.
+type Versions struct {
+	PixPro string `json:"pixpro"`
+	Go     string `json:"go"`
+	Device string `json:"device"`
+}
+
+// versions describes this program.
+func versions(device string) Versions {
+	v := Versions{PixPro: "unknown", Go: runtime.Version(), Device: device}
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		v.PixPro = info.Main.Version
+	}
+	return v
+}
+
+// sum is what Sum must be.
+func (s State) sum() (string, error) {
+	s.Sum = ""
+	data, err := json.Marshal(s)
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:]), nil
 }
 
 // Digest is what a file must be.
@@ -70,17 +112,37 @@ type Checkpoint struct {
 // output.
 func OpenCheckpoint(path string) (*Checkpoint, error) {
 	if _, err := os.Stat(filepath.Join(path, checkpointsDir)); err == nil {
-		name, err := os.ReadFile(filepath.Join(path, checkpointsDir, latestFile))
+		name, err := latest(path)
 		if err != nil {
-			return nil, fmt.Errorf("train: %s has no finished checkpoint: %w", path, err)
+			return nil, fmt.Errorf("train: %w", err)
 		}
-		path = filepath.Join(path, checkpointsDir, filepath.Base(strings.TrimSpace(string(name))))
+		path = filepath.Join(path, checkpointsDir, name)
 	}
 	c := &Checkpoint{Dir: path}
 	if err := c.read(); err != nil {
 		return nil, fmt.Errorf("train: checkpoint %s: %w", path, err)
 	}
 	return c, nil
+}
+
+// latest is the name of a training output's latest checkpoint: of the newest
+// where a run was killed just before it could note that.
+func latest(output string) (string, error) {
+	text, err := os.ReadFile(filepath.Join(output, checkpointsDir, latestFile))
+	if err == nil {
+		return filepath.Base(strings.TrimSpace(string(text))), nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	names, err := checkpointNames(output)
+	if err == nil && len(names) == 0 {
+		err = fmt.Errorf("%w: %s has no finished checkpoint", ErrCheckpoint, output)
+	}
+	if err != nil {
+		return "", err
+	}
+	return names[len(names)-1], nil
 }
 
 func (c *Checkpoint) read() error {
@@ -96,6 +158,9 @@ func (c *Checkpoint) read() error {
 	}
 	if c.State.Format != stateFormat {
 		return fmt.Errorf("format %d is not known to this version, which reads %d", c.State.Format, stateFormat)
+	}
+	if sum, err := c.State.sum(); err != nil || sum != c.State.Sum {
+		return errors.Join(fmt.Errorf("%w: %s has SHA-256 %s, was written with %s", ErrCheckpoint, stateFile, sum, c.State.Sum), err)
 	}
 	for _, name := range []string{modelFile, optimizerFile, configFile} {
 		want, ok := c.State.Files[name]
@@ -194,91 +259,114 @@ func compareSteps(a, b string) int {
 // stepName is the name of a step's checkpoint.
 func stepName(step int64) string { return fmt.Sprintf("%s%08d", stepPrefix, step) }
 
-// save writes a checkpoint of the given name and state and makes it the
-// latest. A failed save leaves what was there.
-func save(output string, state State, cfg Config, modelTensors, optimizerTensors []safetensors.Tensor) (dir string, err error) {
+// contents are what a checkpoint's folder holds.
+type contents struct {
+	state            State
+	config           Config
+	model, optimizer []safetensors.Tensor
+}
+
+// save writes a checkpoint and makes it the latest. A failed save leaves what
+// was there.
+func save(files atomicfile.FS, output string, c contents) (dir string, err error) {
 	defer func() {
 		if err != nil {
-			err = fmt.Errorf("train: save checkpoint of step %d in %s: %w", state.Step, output, err)
+			err = fmt.Errorf("train: save checkpoint of step %d in %s: %w", c.state.Step, output, err)
 		}
 	}()
-	name := stepName(state.Step)
 	root := filepath.Join(output, checkpointsDir)
-	tmp := filepath.Join(root, temporary+name)
-	dir = filepath.Join(root, name)
-	// What has this step's name was passed over as unsound.
-	for _, d := range []string{tmp, dir} {
-		if err := os.RemoveAll(d); err != nil {
-			return "", err
-		}
-	}
-	if err := os.MkdirAll(tmp, 0o777); err != nil {
+	if err := removeTemporary(files, root); err != nil {
 		return "", err
 	}
-	defer os.RemoveAll(tmp) // after the rename there is nothing to remove
-
-	state.Format, state.Files = stateFormat, map[string]Digest{}
-	write := func(name string, content func(io.Writer) error) error {
-		f, err := atomicfile.Create(filepath.Join(tmp, name))
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		d := digester{hash: sha256.New()}
-		if err := content(io.MultiWriter(f, &d)); err != nil {
-			return err
-		}
-		state.Files[name] = d.digest()
-		return f.Commit()
+	name := stepName(c.state.Step)
+	tmp := filepath.Join(root, temporary+name)
+	if err := files.MkdirAll(tmp); err != nil {
+		return "", err
 	}
+	if err := writeContents(files, tmp, c); err != nil {
+		return "", errors.Join(err, files.RemoveAll(tmp))
+	}
+	dir = filepath.Join(root, name)
+	// What has this step's name already was passed over as unsound.
+	if err := files.RemoveAll(dir); err != nil {
+		return "", err
+	}
+	if err := atomicfile.RenameDir(files, tmp, dir); err != nil {
+		return "", err
+	}
+	return dir, atomicfile.WriteFileOn(files, filepath.Join(root, latestFile), []byte(name+"\n"))
+}
+
+// removeTemporary removes what killed or failed saves left.
+func removeTemporary(files atomicfile.FS, root string) error {
+	entries, err := os.ReadDir(root)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), temporary) {
+			err = errors.Join(err, files.RemoveAll(filepath.Join(root, e.Name())))
+		}
+	}
+	return err
+}
+
+// writeContents writes a checkpoint's files, state.json with the digests of
+// the others at the end.
+func writeContents(files atomicfile.FS, dir string, c contents) error {
+	config := c.config
+	config.Resume = ""
+	settings, err := yaml.Marshal(config)
+	if err != nil {
+		return err
+	}
+	c.state.Format, c.state.Files = stateFormat, map[string]Digest{}
 	for _, file := range []struct {
 		name    string
 		content func(io.Writer) error
 	}{
-		{modelFile, func(w io.Writer) error { return safetensors.Write(w, modelTensors, nil) }},
-		{optimizerFile, func(w io.Writer) error { return safetensors.Write(w, optimizerTensors, nil) }},
-		{configFile, func(w io.Writer) error {
-			cfg.Resume = ""
-			data, err := yaml.Marshal(cfg)
-			if err != nil {
-				return err
-			}
-			_, err = w.Write(data)
-			return err
-		}},
+		{modelFile, func(w io.Writer) error { return safetensors.Write(w, c.model, nil) }},
+		{optimizerFile, func(w io.Writer) error { return safetensors.Write(w, c.optimizer, nil) }},
+		{configFile, func(w io.Writer) error { _, err := w.Write(settings); return err }},
 	} {
-		if err := write(file.name, file.content); err != nil {
-			return "", err
+		if c.state.Files[file.name], err = writeDigested(files, filepath.Join(dir, file.name), file.content); err != nil {
+			return err
 		}
 	}
-	data, err := json.MarshalIndent(state, "", "  ")
-	if err != nil {
-		return "", err
+	if c.state.Sum, err = c.state.sum(); err != nil {
+		return err
 	}
-	if err := atomicfile.WriteFile(filepath.Join(tmp, stateFile), append(data, '\n')); err != nil {
-		return "", err
-	}
-	if err := atomicfile.RenameDir(tmp, dir); err != nil {
-		return "", err
-	}
-	return dir, atomicfile.WriteFile(filepath.Join(root, latestFile), []byte(name+"\n"))
-}
-
-// prune keeps the newest keep checkpoints up to the step that was just saved.
-// Later ones are of a future that the run has left: they were unsound when it
-// was resumed.
-func prune(output string, saved int64, keep int) error {
-	names, err := checkpointNames(output)
+	data, err := json.MarshalIndent(c.state, "", "  ")
 	if err != nil {
 		return err
 	}
-	last, _ := slices.BinarySearchFunc(names, stepName(saved), compareSteps)
-	remove := names[last+1:]
-	if keep > 0 && last+1 > keep {
-		remove = append(slices.Clone(remove), names[:last+1-keep]...)
+	return atomicfile.WriteFileOn(files, filepath.Join(dir, stateFile), append(data, '\n'))
+}
+
+func writeDigested(files atomicfile.FS, path string, content func(io.Writer) error) (Digest, error) {
+	f, err := atomicfile.CreateOn(files, path)
+	if err != nil {
+		return Digest{}, err
 	}
-	for _, name := range remove {
-		if err := os.RemoveAll(filepath.Join(output, checkpointsDir, name)); err != nil {
+	defer f.Close()
+	d := digester{hash: sha256.New()}
+	if err := content(io.MultiWriter(f, &d)); err != nil {
+		return Digest{}, err
+	}
+	return d.digest(), f.Commit()
+}
+
+// prune removes all but the newest keep checkpoints of a run that has come to
+// step. Later ones are damaged, having been passed over: they do not count,
+// and stay for whoever wants to look at them until the run comes there.
+func prune(files atomicfile.FS, output string, keep int, step int64) error {
+	names, err := checkpointNames(output)
+	if err != nil || keep == 0 {
+		return err
+	}
+	names = slices.DeleteFunc(names, func(name string) bool { return compareSteps(name, stepName(step)) > 0 })
+	for _, name := range names[:max(0, len(names)-keep)] {
+		if err := files.RemoveAll(filepath.Join(output, checkpointsDir, name)); err != nil {
 			return fmt.Errorf("train: remove old checkpoint: %w", err)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 
@@ -32,13 +33,18 @@ type Metrics struct {
 // ReadMetrics reads the metrics of a training output. A last line that a
 // killed run left unfinished is passed over.
 func ReadMetrics(output string) ([]Metrics, error) {
+	return readMetrics(output, math.MaxInt64)
+}
+
+// readMetrics reads the metrics of the steps up to last.
+func readMetrics(output string, last int64) ([]Metrics, error) {
 	path := filepath.Join(output, MetricsFile)
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("train: metrics: %w", err)
 	}
 	var all []Metrics
-	for line := 1; len(data) > 0; line++ {
+	for line := 1; len(data) > 0 && int64(len(all)) < last; line++ {
 		text, rest, finished := bytes.Cut(data, []byte("\n"))
 		data = rest
 		var m Metrics
@@ -63,7 +69,8 @@ func openMetrics(output string, step int64) (*metricsWriter, error) {
 	var kept bytes.Buffer
 	enc := json.NewEncoder(&kept)
 	if step > 0 {
-		before, err := ReadMetrics(output)
+		// A line a step, and those up to a checkpoint were flushed before it.
+		before, err := readMetrics(output, step)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}
@@ -92,6 +99,15 @@ func (w *metricsWriter) write(m Metrics) error {
 		return fmt.Errorf("train: metrics of step %d: %w", m.Step, err)
 	}
 	if _, err := w.file.Write(append(line, '\n')); err != nil {
+		return fmt.Errorf("train: metrics: %w", err)
+	}
+	return nil
+}
+
+// flush makes the lines so far survive a loss of power, as a checkpoint of
+// their steps does.
+func (w *metricsWriter) flush() error {
+	if err := w.file.Sync(); err != nil {
 		return fmt.Errorf("train: metrics: %w", err)
 	}
 	return nil

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/apache/arrow/go/v15/arrow"
+	"github.com/seed-436d2970/pixpro/internal/atomicfile"
 	"github.com/seed-436d2970/pixpro/internal/safetensors"
 	"github.com/seed-436d2970/pixpro/pipeline"
 	"github.com/seed-436d2970/pixpro/train/device"
@@ -43,7 +44,9 @@ type Trainer struct {
 	saved    int64 // step of the last checkpoint, 0 for none
 	savedAt  time.Time
 	events   *eventWriter
-	pictured int64 // epochs, counted from 1, whose views are among the events
+	pictured int64          // epochs, counted from 1, whose views are among the events
+	metrics  *metricsWriter // while Run runs
+	files    atomicfile.FS
 
 	// OnStep, if not nil, is called after every step.
 	OnStep func(Metrics)
@@ -68,7 +71,7 @@ func New(d device.Device, cfg Config, warn func(error)) (*Trainer, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Trainer{cfg: cfg, engine: e, savedAt: time.Now()}
+	t := &Trainer{cfg: cfg, engine: e, savedAt: time.Now(), files: atomicfile.OS}
 	if checkpoint != nil {
 		if err := t.restore(checkpoint); err != nil {
 			return nil, fmt.Errorf("train: resume from %s: %w", checkpoint.Dir, err)
@@ -169,6 +172,7 @@ func (t *Trainer) Run(ctx context.Context, src Source) error {
 		return err
 	}
 	defer metrics.close()
+	t.metrics = metrics
 	if t.events, err = newEventWriter(t.cfg.Output, time.Now()); err != nil {
 		return err
 	}
@@ -293,6 +297,9 @@ func (t *Trainer) save(src Source) error {
 	if t.step == t.saved {
 		return nil
 	}
+	if err := t.metrics.flush(); err != nil {
+		return err
+	}
 	d := t.engine.device
 	var tensors, buffers []safetensors.Tensor
 	for _, p := range t.engine.model.Parameters() {
@@ -301,8 +308,17 @@ func (t *Trainer) save(src Source) error {
 	t.engine.optimizer.Read(func(p *nn.Parameter, buffer []float32) {
 		buffers = append(buffers, safetensors.New(p.Name, shape64(p.Shape), buffer))
 	})
-	state := State{Step: t.step, Position: t.position, StepsPerEpoch: src.BatchesPerEpoch(), Samples: src.PairsPerEpoch()}
-	dir, err := save(t.cfg.Output, state, t.cfg, tensors, buffers)
+	schedule, total := t.cfg.schedule(src.BatchesPerEpoch()), t.cfg.TotalSteps(src.BatchesPerEpoch())
+	state := State{
+		Step: t.step, Epoch: t.position.Epoch, Position: t.position,
+		StepsPerEpoch: src.BatchesPerEpoch(), Samples: src.PairsPerEpoch(), Seed: t.cfg.Seed,
+		Schedule: ScheduleState{
+			Steps: total, LearningRate: schedule.LearningRate(t.step),
+			KeyMomentum: optim.KeyMomentum(t.cfg.PixProMomentum, t.step, total),
+		},
+		Versions: versions(d.Name()),
+	}
+	dir, err := save(t.files, t.cfg.Output, contents{state, t.cfg, tensors, buffers})
 	if err != nil {
 		return err
 	}
@@ -310,7 +326,7 @@ func (t *Trainer) save(src Source) error {
 	if t.OnSave != nil {
 		t.OnSave(t.step, dir)
 	}
-	return prune(t.cfg.Output, t.step, t.cfg.Keep)
+	return prune(t.files, t.cfg.Output, t.cfg.Keep, t.step)
 }
 
 func shape64(shape []int) []int64 {

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/seed-436d2970/pixpro/augment"
+	"github.com/seed-436d2970/pixpro/internal/atomicfile"
 	"github.com/seed-436d2970/pixpro/internal/synth"
 	"github.com/seed-436d2970/pixpro/pipeline"
 	"github.com/seed-436d2970/pixpro/shards"
@@ -46,6 +47,12 @@ func tiny(shards, output string) Config {
 // trainFor runs cfg and cancels it after stop steps, or never if that is 0.
 func trainFor(t *testing.T, cfg Config, stop int) error {
 	t.Helper()
+	return trainWith(t, cfg, stop, atomicfile.OS)
+}
+
+// trainWith is trainFor with files that may fail.
+func trainWith(t *testing.T, cfg Config, stop int, files atomicfile.FS) error {
+	t.Helper()
 	dataset, err := shards.Open(cfg.Shards)
 	if err != nil {
 		t.Fatal(err)
@@ -55,6 +62,7 @@ func trainFor(t *testing.T, cfg Config, stop int) error {
 	if err != nil {
 		return err
 	}
+	run.files = files
 	recipe, err := augment.LookupRecipe(cfg.Recipe)
 	if err != nil {
 		t.Fatal(err)
@@ -193,11 +201,11 @@ func TestPruningKeepsWhatWasJustSaved(t *testing.T) {
 		t.Fatal(err)
 	}
 	names, err := checkpointNames(cfg.Output)
-	if err != nil || len(names) != 1 || names[0] != stepName(6) {
-		t.Errorf("checkpoints are %v (%v), want that of step 6", names, err)
+	if diff := cmp.Diff([]string{stepName(6), stepName(8)}, names); err != nil || diff != "" {
+		t.Errorf("checkpoints are %v (%v), want that of step 6 and the damaged one", names, err)
 	}
 	spoil(6)
-	if err := trainFor(t, cfg, 0); err == nil || !strings.Contains(err.Error(), "none of the 1 checkpoints") {
+	if err := trainFor(t, cfg, 0); err == nil || !strings.Contains(err.Error(), "none of the 2 checkpoints") {
 		t.Errorf("without a sound checkpoint the run ends with %v", err)
 	}
 }

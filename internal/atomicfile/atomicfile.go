@@ -94,12 +94,12 @@ func WriteFileOn(fsys FS, path string, data []byte) error {
 
 // RenameDir gives a folder whose files are flushed its final name, which must
 // be free, and flushes the folder that it lies in.
-func RenameDir(from, to string) error {
-	if err := OS.SyncDir(from); err != nil {
+func RenameDir(fsys FS, from, to string) error {
+	if err := fsys.SyncDir(from); err != nil {
 		return err
 	}
-	if err := OS.Rename(from, to); err != nil {
+	if err := fsys.Rename(from, to); err != nil {
 		return err
 	}
-	return OS.SyncDir(filepath.Dir(to))
+	return fsys.SyncDir(filepath.Dir(to))
 }

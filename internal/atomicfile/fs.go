@@ -13,6 +13,7 @@ type FS interface {
 	Create(path string) (Handle, error) // an empty file, whatever was there
 	Rename(from, to string) error       // replaces what is at to
 	Remove(path string) error
+	RemoveAll(path string) error // a folder with all that is in it, if it is there
 	MkdirAll(path string) error
 	// SyncDir makes renames in the folder survive a loss of power.
 	SyncDir(path string) error
@@ -58,6 +59,7 @@ func (h *osHandle) Write(p []byte) (int, error) {
 
 func (osFS) Rename(from, to string) error { return os.Rename(from, to) }
 func (osFS) Remove(path string) error     { return os.Remove(path) }
+func (osFS) RemoveAll(path string) error  { return os.RemoveAll(path) }
 func (osFS) MkdirAll(path string) error   { return os.MkdirAll(path, 0o777) }
 
 func (osFS) SyncDir(path string) error {

@@ -154,6 +154,30 @@ func TestFloats(t *testing.T) {
 	}
 }
 
+func TestHalfPrecision(t *testing.T) {
+	for _, c := range []struct {
+		dtype DType
+		bits  uint16
+		want  float32
+	}{
+		{F16, 0x3c00, 1}, {F16, 0xc000, -2}, {F16, 0x3555, 0.333251953125}, {F16, 0x7bff, 65504},
+		{F16, 0x0001, 0x1p-24}, {F16, 0x83ff, -0x3ffp-24}, {F16, 0x0000, 0}, {F16, 0xfc00, float32(math.Inf(-1))},
+		{BF16, 0x3f80, 1}, {BF16, 0xc049, -3.140625}, {BF16, 0x7f80, float32(math.Inf(1))},
+	} {
+		got, err := Tensor{Name: "a", DType: c.dtype, Shape: []int64{1}, Data: []byte{byte(c.bits), byte(c.bits >> 8)}}.Float32s()
+		if err != nil || got[0] != c.want {
+			t.Errorf("%s %04x is %v (%v), want %v", c.dtype, c.bits, got, err, c.want)
+		}
+	}
+	nan, err := Tensor{DType: F16, Shape: []int64{1}, Data: []byte{1, 0x7e}}.Float32s()
+	if err != nil || !math.IsNaN(float64(nan[0])) {
+		t.Errorf("NaN is %v (%v)", nan, err)
+	}
+	if _, err := (Tensor{DType: BF16, Data: make([]byte, 3)}).Float32s(); err == nil {
+		t.Error("no error for half an element")
+	}
+}
+
 func TestReadRefuses(t *testing.T) {
 	long := binary.LittleEndian.AppendUint64(nil, 1<<60)
 	for _, c := range []struct {

@@ -114,6 +114,84 @@ func TestFromImagesToBackbone(t *testing.T) {
 	}
 }
 
+// TestWeightsGoOutAndComeBack exports a checkpoint in every format, starts
+// training from the files that can be read, and looks into what came of it.
+func TestWeightsGoOutAndComeBack(t *testing.T) {
+	dir := t.TempDir()
+	path := func(name string) string { return filepath.Join(dir, name) }
+	if err := synth.Generate(t.Context(), path("images"), synth.Options{Images: 8, MinSide: 40, MaxSide: 60}); err != nil {
+		t.Fatal(err)
+	}
+	mustRun(t, "shard", "--in", path("images"), "--out", path("shards"))
+	training := func(output string, more ...string) []string {
+		return append([]string{
+			"train", "--shards", path("shards"), "--output", path(output), "--arch", "resnet18", "--stem", "small", "--width", "0.0625",
+			"--head-hidden", "8", "--head-dim", "4", "--size", "32", "--batch", "4", "--epochs", "1", "--warmup-epoch", "1",
+		}, more...)
+	}
+	mustRun(t, training("run")...)
+	pictures, err := filepath.Glob(path("images/*/*"))
+	if err != nil || len(pictures) == 0 {
+		t.Fatalf("no pictures: %v", err)
+	}
+	features := func(checkpoint string, more ...string) string {
+		args := append([]string{"features", "--checkpoint", checkpoint, "--image", pictures[0], "--out", path("features.safetensors")}, more...)
+		mustRun(t, args...)
+		data, err := os.ReadFile(path("features.safetensors"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(data)
+	}
+	want := features(path("run"))
+	if other := features(path("run"), "--which", "key-encoder"); other == want {
+		t.Error("both encoders give the same features")
+	}
+	for _, format := range []string{"safetensors", "torchvision", "full"} {
+		file := path("weights-" + format)
+		mustRun(t, "export", "--checkpoint", path("run"), "--format", format, "--out", file)
+		if got := features(file, "--arch", "resnet18", "--stem", "small", "--width", "0.0625"); got != want {
+			t.Errorf("format %s: the file gives other features than the checkpoint", format)
+		}
+		// With a rate of 0 the query branch's parameters stay.
+		mustRun(t, training("init-"+format, "--init", file, "--base-lr", "0")...)
+		var d difference
+		if err := json.Unmarshal([]byte(mustRun(t, "checkpoint", "diff", path("run"), path("init-"+format), "--json")), &d); err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range d.Changed {
+			taken := strings.HasPrefix(c.Name, "encoder.") || format == "full" && !strings.Contains(c.Name, "_k.")
+			if taken && !strings.Contains(c.Name, "running") {
+				t.Errorf("format %s: %s changed by --init", format, c.Name)
+			}
+		}
+		if d.Equal == 0 || len(d.OnlyA)+len(d.OnlyB)+len(d.Shapes) > 0 {
+			t.Errorf("format %s: difference %+v", format, d)
+		}
+	}
+	mustRun(t, "export", "--checkpoint", path("run"), "--format", "detectron2", "--which", "key-encoder", "--out", path("backbone.pkl"))
+	for _, file := range []string{path("run"), path("weights-full")} {
+		if out := mustRun(t, "checkpoint", "show", file); !strings.Contains(out, "encoder_k.layer4.1.bn2.weight ") {
+			t.Errorf("show prints\n%s", out)
+		}
+	}
+	var shown description
+	if err := json.Unmarshal([]byte(mustRun(t, "checkpoint", "show", path("run"), "--json")), &shown); err != nil || shown.State.Step != 2 || len(shown.Tensors) != 218 {
+		t.Errorf("show reports step %d and %d tensors (%v), want 2 and 218", shown.State.Step, len(shown.Tensors), err)
+	}
+	for _, bad := range [][]string{
+		training("bad", "--init", path("weights-full"), "--width", "0.125"), // shapes
+		training("bad", "--init", path("shards/manifest.json")),             // no weights
+		training("bad", "--init", path("missing")),
+		{"features", "--checkpoint", path("weights-full"), "--image", pictures[0], "--arch", "resnet50"},
+		{"features", "--checkpoint", path("run"), "--image", path("shards/manifest.json")},
+	} {
+		if code, _ := pixpro(t, bad...); code != exitFailed {
+			t.Errorf("pixpro %s ended with %d, want %d", strings.Join(bad, " "), code, exitFailed)
+		}
+	}
+}
+
 func lastMetrics(t *testing.T, out string) (m train.Metrics) {
 	t.Helper()
 	if err := json.Unmarshal([]byte(out), &m); err != nil {
@@ -197,6 +275,10 @@ func TestWrongUsageEndsWithTwo(t *testing.T) {
 		{"bench", "step", "--arch", "vgg"},
 		{"train", "extra"},
 		{"export", "--checkpoint", "x", "--out", "y", "--format", "onnx"},
+		{"export", "--checkpoint", "x", "--out", "y", "--format", "full", "--which", "encoder"},
+		{"features", "--checkpoint", "x"},
+		{"features", "--checkpoint", "x", "--image", "y", "--size", "-1"},
+		{"checkpoint", "diff", "x"},
 		{"demo", "--out", "."},
 		{"version", "--log-level", "loud"},
 	} {
