@@ -11,8 +11,8 @@ build: ## the program, at bin/pixpro
 test: ## all tests; needs nothing but Go
 	$(GO) test ./...
 
-race: ## the concurrent packages under the race detector (pointer checks off: vector code); needs a C compiler
-	CGO_ENABLED=1 $(GO) test -race -gcflags=all=-d=checkptr=0 -short ./shards/... ./pipeline/... ./internal/parallel/... ./internal/synth/... ./train/...
+race: ## the concurrent packages and the vector code under the race detector, which checks pointers too; needs a C compiler
+	CGO_ENABLED=1 $(GO) test -race -short ./augment/... ./internal/... ./pipeline/... ./shards/... ./tools/... ./train/...
 
 interop: build ## all that other programs read and write, in Python; installs what it lacks in .venv
 	examples/venv.sh .venv

@@ -83,6 +83,12 @@ var pairShuffle = [32]int8{
 	0, -1, 3, -1, 1, -1, 4, -1, 2, -1, 5, -1, -1, -1, -1, -1,
 }
 
+// nextPairShuffle makes those of the next two.
+var nextPairShuffle = [32]int8{
+	6, -1, 9, -1, 7, -1, 10, -1, 8, -1, 11, -1, -1, -1, -1, -1,
+	6, -1, 9, -1, 7, -1, 10, -1, 8, -1, 11, -1, -1, -1, -1, -1,
+}
+
 // resizeRowVector is resizeRow for the first multiple of eight outputs. row has
 // rowPadding bytes more than the crop.
 func (k *kernel) resizeRowVector(r, g, b, row []uint8) int {
@@ -94,8 +100,9 @@ func (k *kernel) resizeRowVector(r, g, b, row []uint8) int {
 	first, lanes := k.first[:n], unsafe.Pointer(unsafe.SliceData(k.vectors.lanes))
 	g, b = g[:len(r)], b[:len(r)]
 	src := unsafe.Pointer(unsafe.SliceData(row))
-	shuffle := archsimd.LoadInt8x32(&pairShuffle)
+	shuffle, shuffleNext := archsimd.LoadInt8x32(&pairShuffle), archsimd.LoadInt8x32(&nextPairShuffle)
 	half := archsimd.BroadcastInt32x8(1 << (weightBits - 1))
+	var zero archsimd.Int32x8
 	order := archsimd.LoadUint32x8(&[8]uint32{0, 4, 1, 5, 2, 6, 3, 7})
 	lane := 0 // bytes of lanes that are done; a pointer behind their end would not be valid
 	for x := 0; x < n; x += 8 {
@@ -103,17 +110,25 @@ func (k *kernel) resizeRowVector(r, g, b, row []uint8) int {
 		var all archsimd.Uint32x8
 		for j := range 4 {
 			at0, at1 := 3*starts[j], 3*starts[j+4]
-			var low, high archsimd.Int32x8
-			for range halves {
+			low, high := half, zero
+			for h := halves; h > 0; h -= 2 {
+				// 16 bytes hold four taps and a bit.
 				p0, p1 := unsafe.Add(src, at0), unsafe.Add(src, at1)
 				var v archsimd.Uint8x32
 				v = v.SetLo(archsimd.LoadUint8x16((*[16]uint8)(p0))).SetHi(archsimd.LoadUint8x16((*[16]uint8)(p1)))
 				words := v.PermuteOrZeroGrouped(shuffle).AsInt16x16()
 				low = low.Add(words.DotProductPairs(archsimd.LoadInt16x16((*[16]int16)(unsafe.Add(lanes, lane)))))
 				high = high.Add(words.DotProductPairs(archsimd.LoadInt16x16((*[16]int16)(unsafe.Add(lanes, lane+32)))))
-				at0, at1, lane = at0+6, at1+6, lane+64
+				lane += 64
+				if h == 1 {
+					break
+				}
+				words = v.PermuteOrZeroGrouped(shuffleNext).AsInt16x16()
+				low = low.Add(words.DotProductPairs(archsimd.LoadInt16x16((*[16]int16)(unsafe.Add(lanes, lane)))))
+				high = high.Add(words.DotProductPairs(archsimd.LoadInt16x16((*[16]int16)(unsafe.Add(lanes, lane+32)))))
+				at0, at1, lane = at0+12, at1+12, lane+64
 			}
-			sum := low.Add(half).Add(high.ShiftAllLeft(lowBits)).AsUint32x8().ShiftAllRight(weightBits)
+			sum := low.Add(high.ShiftAllLeft(lowBits)).AsUint32x8().ShiftAllRight(weightBits)
 			all = all.ShiftAllRight(8).Or(sum.ShiftAllLeft(24))
 		}
 		// Each half of all has four outputs' R, G, B and zeros.

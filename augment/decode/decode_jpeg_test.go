@@ -131,7 +131,7 @@ func TestDecodersInParallel(t *testing.T) {
 	}
 }
 
-// FuzzDecodeBoth feeds both JPEG decoders and all others with anything: no panic, nothing allocated by
+// FuzzDecodeBoth (run it with -fuzzminimizetime 1x: files do not get small) feeds both JPEG decoders and all others with anything: no panic, nothing allocated by
 // what a header claims, and pixels only of the size that it says. Where both
 // JPEG decoders give pixels, they agree about the size.
 func FuzzDecodeBoth(f *testing.F) {

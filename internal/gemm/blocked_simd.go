@@ -127,6 +127,9 @@ func kernel4x32(k int, a, b *float32, c *float32, ldc int, accumulate bool) {
 		c20, c21 = a2.MulAdd(b0, c20), a2.MulAdd(b1, c21)
 		a3 := archsimd.BroadcastFloat32x16(av[3])
 		c30, c31 = a3.MulAdd(b0, c30), a3.MulAdd(b1, c31)
+		if k == 1 {
+			break // a pointer behind the panels would not be valid
+		}
 		pa, pb = unsafe.Add(pa, 16), unsafe.Add(pb, 128)
 	}
 	store := func(p unsafe.Pointer, x, y archsimd.Float32x16) {
@@ -159,6 +162,9 @@ func kernel4x16(k int, a, b *float32, c *float32, ldc int, accumulate bool) {
 		c20, c21 = a2.MulAdd(b0, c20), a2.MulAdd(b1, c21)
 		a3 := archsimd.BroadcastFloat32x8(av[3])
 		c30, c31 = a3.MulAdd(b0, c30), a3.MulAdd(b1, c31)
+		if k == 1 {
+			break // a pointer behind the panels would not be valid
+		}
 		pa, pb = unsafe.Add(pa, 16), unsafe.Add(pb, 64)
 	}
 	store := func(p unsafe.Pointer, x, y archsimd.Float32x8) {
