@@ -49,12 +49,8 @@ func read(path string) (*File, error) {
 // parse tells the formats apart by what they begin with.
 func parse(data []byte) (*File, error) {
 	switch {
-	case bytes.HasPrefix(data, []byte("PK\x03\x04")):
-		tensors, err := readZip(data)
-		return &File{FormatTorch, tensors}, err
-	case len(data) > 1 && data[0] == 0x80:
-		tensors, err := readLegacy(data)
-		return &File{FormatTorchLegacy, tensors}, err
+	// First, since its length may look like the beginning of the others; theirs
+	// is no length of anything.
 	case len(data) > 8 && data[8] == '{' && binary.LittleEndian.Uint64(data) < uint64(len(data)):
 		f, err := safetensors.Parse(data)
 		if err != nil {
@@ -66,6 +62,12 @@ func parse(data []byte) (*File, error) {
 			out.Tensors = append(out.Tensors, t)
 		}
 		return out, nil
+	case bytes.HasPrefix(data, []byte("PK\x03\x04")):
+		tensors, err := readZip(data)
+		return &File{FormatTorch, tensors}, err
+	case len(data) > 1 && data[0] == 0x80:
+		tensors, err := readLegacy(data)
+		return &File{FormatTorchLegacy, tensors}, err
 	}
 	return nil, fmt.Errorf("%w: neither safetensors nor a file of torch.save", ErrFormat)
 }

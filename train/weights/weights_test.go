@@ -182,6 +182,26 @@ func TestReadRefuses(t *testing.T) {
 	}
 }
 
+// The length of a safetensors header is the file's beginning, which may look
+// like that of a pickle.
+func TestSafetensorsOfEveryHeaderLength(t *testing.T) {
+	for n := range 256 {
+		var file bytes.Buffer
+		name := strings.Repeat("x", n+1)
+		if err := safetensors.Write(&file, []safetensors.Tensor{safetensors.New(name, []int64{1}, []float32{2})}, nil); err != nil {
+			t.Fatal(err)
+		}
+		f, err := parse(file.Bytes())
+		if err != nil {
+			t.Errorf("a header of %d bytes: %v", file.Len()-8-4, err)
+			continue
+		}
+		if f.Format != FormatSafetensors || len(f.Tensors) != 1 || f.Tensors[0].Name != name {
+			t.Errorf("a header of %d bytes: read %+v", file.Len()-8-4, f)
+		}
+	}
+}
+
 // allocated is the number of bytes that the process has asked for so far.
 func allocated() uint64 {
 	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
