@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 )
 
@@ -157,7 +158,7 @@ func ParseRecipe(data []byte) (Recipe, error) {
 	if err := d.Decode(&r); err != nil {
 		return Recipe{}, fmt.Errorf("augment: recipe: %w", err)
 	}
-	if d.More() {
+	if _, err := d.Token(); err != io.EOF {
 		return Recipe{}, errors.New("augment: recipe: something follows it")
 	}
 	return r, r.Validate()

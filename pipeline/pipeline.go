@@ -286,6 +286,12 @@ func (p *Pipeline) Close() error {
 	return nil
 }
 
+// Dataset is the digest of the dataset that the samples come from.
+func (p *Pipeline) Dataset() string { return p.cfg.Dataset.Digest() }
+
+// Recipe is how the views are drawn.
+func (p *Pipeline) Recipe() augment.Recipe { return p.cfg.Recipe }
+
 // BatchesPerEpoch is the number of batches of a whole epoch, of this rank.
 func (p *Pipeline) BatchesPerEpoch() int64 {
 	return (p.plan.length + p.plan.batch - 1) / p.plan.batch

@@ -1,6 +1,8 @@
 package shards
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -93,6 +95,15 @@ func (d *Dataset) Manifest() Manifest {
 	m.Classes = slices.Clone(m.Classes)
 	m.Shards = slices.Clone(m.Shards)
 	return m
+}
+
+// Digest tells datasets apart: a SHA-256 over those of the shards, in hex.
+func (d *Dataset) Digest() string {
+	sum := sha256.New()
+	for _, s := range d.manifest.Shards {
+		fmt.Fprintln(sum, s.SHA256)
+	}
+	return hex.EncodeToString(sum.Sum(nil))
 }
 
 // Sample reads sample i, counted from 0 in the order of the manifest, and

@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/seed-436d2970/pixpro/augment"
 	"github.com/seed-436d2970/pixpro/internal/atomicfile"
 	"github.com/seed-436d2970/pixpro/internal/safetensors"
 	"github.com/seed-436d2970/pixpro/pipeline"
@@ -49,6 +50,8 @@ type State struct {
 	Position      pipeline.Position `json:"position"`
 	StepsPerEpoch int64             `json:"steps_per_epoch"`
 	Samples       int64             `json:"samples"` // in the dataset
+	Dataset       string            `json:"dataset"` // see shards.Dataset.Digest
+	Recipe        augment.Recipe    `json:"recipe"`
 	Seed          uint64            `json:"seed"`
 	Schedule      ScheduleState     `json:"schedule"`
 	Versions      Versions          `json:"versions"`
@@ -264,6 +267,22 @@ type contents struct {
 	state            State
 	config           Config
 	model, optimizer []safetensors.Tensor
+}
+
+// checkFinite looks for parameters that are not finite.
+func (c *contents) checkFinite() error {
+	for _, t := range c.model {
+		values, err := t.Float32s()
+		if err != nil {
+			return err
+		}
+		for _, v := range values {
+			if d := v - v; d != 0 { // not a number, or infinite
+				return fmt.Errorf("%s holds %v", t.Name, v)
+			}
+		}
+	}
+	return nil
 }
 
 // save writes a checkpoint and makes it the latest. A failed save leaves what

@@ -46,7 +46,7 @@ type Config struct {
 	Epochs     int     `yaml:"epochs"`
 	Seed       uint64  `yaml:"seed"`
 	Recipe     string  `yaml:"recipe"` // of the augmentation
-	Crop       float64 `yaml:"crop"`   // least part of the image that a crop covers
+	Crop       float64 `yaml:"crop"`   // least part of the image that a crop covers, 0 for the recipe's
 
 	BaseLR       float64 `yaml:"base-lr"` // for 256 pairs a step; the rate is this * batch * accumulate / 256
 	WeightDecay  float64 `yaml:"weight-decay"`
@@ -79,7 +79,7 @@ type Config struct {
 func Default() Config {
 	return Config{
 		Arch: "resnet50", Stem: model.StemImageNet, Width: 1, Method: model.PixPro,
-		Size: 224, BatchSize: 64, Accumulate: 1, Epochs: 100, Recipe: "byol", Crop: 0.08,
+		Size: 224, BatchSize: 64, Accumulate: 1, Epochs: 100, Recipe: "byol",
 		BaseLR: 1, WeightDecay: 1e-5, WarmupEpochs: 5, Optimizer: optim.LARS, Momentum: 0.9,
 		LRScheduler: cosineSchedule, LRDecayEpochs: []int{120, 160, 200}, LRDecayRate: 0.1,
 		HeadHidden: 4096, HeadDim: 256,
@@ -109,8 +109,8 @@ func (c *Config) Validate() error {
 		err = fmt.Errorf("accumulate %d: must be positive", c.Accumulate)
 	case c.Epochs < 1:
 		err = fmt.Errorf("epochs %d: must be positive", c.Epochs)
-	case !(c.Crop > 0 && c.Crop <= 1):
-		err = fmt.Errorf("crop %g: must be above 0 and at most 1", c.Crop)
+	case !(c.Crop >= 0 && c.Crop <= 1):
+		err = fmt.Errorf("crop %g: must be above 0 and at most 1, or 0 for the recipe's", c.Crop)
 	case !(c.BaseLR >= 0 && c.BaseLR <= math.MaxFloat32):
 		err = fmt.Errorf("base-lr %g: must be a number that is not negative", c.BaseLR)
 	case c.LRScheduler != cosineSchedule && c.LRScheduler != stepSchedule:
@@ -213,6 +213,9 @@ func (c *Config) ReadConfig(path string) error {
 	dec.KnownFields(true)
 	if err := dec.Decode(c); err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("train: configuration %s: %w", path, err)
+	}
+	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
+		return fmt.Errorf("train: configuration %s: a second document follows the first", path)
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/apache/arrow/go/v15/arrow"
+	"github.com/seed-436d2970/pixpro/augment"
 	"github.com/seed-436d2970/pixpro/internal/atomicfile"
 	"github.com/seed-436d2970/pixpro/internal/safetensors"
 	"github.com/seed-436d2970/pixpro/pipeline"
@@ -30,6 +31,10 @@ type Source interface {
 	// BatchesPerEpoch and PairsPerEpoch describe a whole epoch.
 	BatchesPerEpoch() int64
 	PairsPerEpoch() int64
+	// Dataset and Recipe say what the pairs are made of; a run is resumed on
+	// the same ones only.
+	Dataset() string
+	Recipe() augment.Recipe
 }
 
 // Trainer is a training run.
@@ -147,6 +152,12 @@ func (t *Trainer) restore(c *Checkpoint) error {
 // Resumed is the checkpoint that the run goes on from, nil if it is new.
 func (t *Trainer) Resumed() *Checkpoint { return t.resumed }
 
+// Finished says whether the run that is resumed had already come to its end.
+func (t *Trainer) Finished() bool {
+	r := t.resumed
+	return r != nil && (t.position.Epoch >= int64(t.cfg.Epochs) || t.cfg.Epochs == r.Config.Epochs && t.step == r.State.Schedule.Steps)
+}
+
 // Init says what a new run took from the file that it starts from, nil if
 // there is none.
 func (t *Trainer) Init() *InitReport { return t.init }
@@ -161,8 +172,8 @@ func (t *Trainer) Model() *model.Model { return t.engine.model }
 // ends. When ctx is cancelled the run stops after the present step, saves a
 // checkpoint, and returns the context's error.
 func (t *Trainer) Run(ctx context.Context, src Source) error {
-	if r := t.resumed; r != nil && r.State.Samples != src.PairsPerEpoch() {
-		return fmt.Errorf("train: resume from %s: its dataset has %d samples, this one %d", r.Dir, r.State.Samples, src.PairsPerEpoch())
+	if err := t.checkSource(src); err != nil {
+		return err
 	}
 	if err := os.MkdirAll(t.cfg.Output, 0o777); err != nil {
 		return fmt.Errorf("train: output: %w", err)
@@ -181,6 +192,7 @@ func (t *Trainer) Run(ctx context.Context, src Source) error {
 	schedule := t.cfg.schedule(src.BatchesPerEpoch())
 	total := t.cfg.TotalSteps(src.BatchesPerEpoch())
 	for t.step < total && ctx.Err() == nil {
+		epoch := t.position.Epoch
 		m := Metrics{
 			Step: t.step + 1, Epoch: t.position.Epoch + 1, LearningRate: schedule.LearningRate(t.step),
 			KeyMomentum: optim.KeyMomentum(t.cfg.PixProMomentum, t.step, total),
@@ -198,7 +210,7 @@ func (t *Trainer) Run(ctx context.Context, src Source) error {
 		if t.OnStep != nil {
 			t.OnStep(m)
 		}
-		if t.due(schedule.StepsPerEpoch) {
+		if t.due(epoch) {
 			if err := t.save(src); err != nil {
 				return err
 			}
@@ -214,6 +226,22 @@ func (t *Trainer) Run(ctx context.Context, src Source) error {
 		return t.save(src)
 	}
 	return errors.Join(ctx.Err(), t.save(src))
+}
+
+// checkSource finds out whether a resumed run would go on with other pairs.
+func (t *Trainer) checkSource(src Source) error {
+	r := t.resumed
+	switch {
+	case r == nil:
+		return nil
+	case r.State.Samples != src.PairsPerEpoch():
+		return fmt.Errorf("train: resume from %s: its dataset has %d samples, this one %d", r.Dir, r.State.Samples, src.PairsPerEpoch())
+	case r.State.Dataset != src.Dataset():
+		return fmt.Errorf("train: resume from %s: its dataset has other contents than this one: give the shards that the run began with, or start a new run from the checkpoint's weights with init", r.Dir)
+	case r.State.Recipe != src.Recipe():
+		return fmt.Errorf("train: resume from %s: its recipe %q has other parameters than this one", r.Dir, r.State.Recipe.Name)
+	}
+	return nil
 }
 
 // observeEvery is the number of steps from one ProjectionStd to the next.
@@ -242,7 +270,7 @@ func (t *Trainer) next(src Source, m *Metrics) (bool, error) {
 		m.ProjectionStd += r.ProjectionStd / float64(t.cfg.Accumulate)
 		pairs += batch.Len()
 		if math.IsNaN(m.Loss) || math.IsInf(m.Loss, 0) {
-			return false, t.diverged(*m, &batch)
+			return false, t.diverged(*m, &batch, src)
 		}
 		if epoch := t.position.Epoch + 1; epoch > t.pictured {
 			t.pictured = epoch
@@ -260,15 +288,23 @@ func (t *Trainer) next(src Source, m *Metrics) (bool, error) {
 	return true, nil
 }
 
-// diverged is the error of a step without a finite loss. The last checkpoint
-// is from before it.
-func (t *Trainer) diverged(m Metrics, batch *pipeline.Batch) error {
+// divergedDir, in a training output, gets the state in which a loss was not
+// finite, for whoever wants to know why. It is no checkpoint to resume from.
+const divergedDir = "diverged"
+
+// diverged saves the state and returns the error of a step without a finite
+// loss. The last checkpoint is from before it.
+func (t *Trainer) diverged(m Metrics, batch *pipeline.Batch, src Source) error {
 	var keys []string
-	for i := range min(batch.Len(), 5) {
+	for i := range batch.Len() {
 		keys = append(keys, batch.Key(i))
 	}
-	return fmt.Errorf("train: step %d: the loss is %v (learning rate %g; %d images, among them %s): resume with a lower base-lr or a longer warm-up; the last checkpoint is of step %d",
-		m.Step, m.Loss, m.LearningRate, batch.Len(), strings.Join(keys, ", "), t.saved)
+	dir, err := save(t.files, filepath.Join(t.cfg.Output, divergedDir), t.contents(src))
+	if err != nil {
+		dir = "not saved"
+	}
+	return errors.Join(fmt.Errorf("train: step %d: the loss is %v (learning rate %g): start again with a lower base-lr or a longer warm-up; the last checkpoint is of step %d, the present state is in %s, the images are %s",
+		m.Step, m.Loss, m.LearningRate, t.saved, dir, strings.Join(keys, ", ")), err)
 }
 
 func viewsOf(b *pipeline.Batch) views {
@@ -279,15 +315,16 @@ func viewsOf(b *pipeline.Batch) views {
 	}
 }
 
-// due says whether it is time for a checkpoint.
-func (t *Trainer) due(stepsPerEpoch int64) bool {
+// due says whether it is time for a checkpoint after a step that began in the
+// given epoch.
+func (t *Trainer) due(epoch int64) bool {
 	switch every := t.cfg.SaveEvery; {
 	case every.Time > 0:
 		return time.Since(t.savedAt) >= every.Time
 	case every.Steps > 0:
 		return t.step%every.Steps == 0
 	case every.Epochs > 0:
-		return t.step%(every.Epochs*stepsPerEpoch) == 0
+		return t.position.Epoch/every.Epochs > epoch/every.Epochs
 	}
 	return false
 }
@@ -300,6 +337,23 @@ func (t *Trainer) save(src Source) error {
 	if err := t.metrics.flush(); err != nil {
 		return err
 	}
+	c := t.contents(src)
+	if err := c.checkFinite(); err != nil {
+		return fmt.Errorf("train: after step %d %w: start again with a lower base-lr or a longer warm-up; the last checkpoint is of step %d", t.step, err, t.saved)
+	}
+	dir, err := save(t.files, t.cfg.Output, c)
+	if err != nil {
+		return err
+	}
+	t.saved, t.savedAt = t.step, time.Now()
+	if t.OnSave != nil {
+		t.OnSave(t.step, dir)
+	}
+	return prune(t.files, t.cfg.Output, t.cfg.Keep, t.step)
+}
+
+// contents are those of a checkpoint of the present state.
+func (t *Trainer) contents(src Source) contents {
 	d := t.engine.device
 	var tensors, buffers []safetensors.Tensor
 	for _, p := range t.engine.model.Parameters() {
@@ -312,21 +366,14 @@ func (t *Trainer) save(src Source) error {
 	state := State{
 		Step: t.step, Epoch: t.position.Epoch, Position: t.position,
 		StepsPerEpoch: src.BatchesPerEpoch(), Samples: src.PairsPerEpoch(), Seed: t.cfg.Seed,
+		Dataset: src.Dataset(), Recipe: src.Recipe(),
 		Schedule: ScheduleState{
 			Steps: total, LearningRate: schedule.LearningRate(t.step),
 			KeyMomentum: optim.KeyMomentum(t.cfg.PixProMomentum, t.step, total),
 		},
 		Versions: versions(d.Name()),
 	}
-	dir, err := save(t.files, t.cfg.Output, contents{state, t.cfg, tensors, buffers})
-	if err != nil {
-		return err
-	}
-	t.saved, t.savedAt = t.step, time.Now()
-	if t.OnSave != nil {
-		t.OnSave(t.step, dir)
-	}
-	return prune(t.files, t.cfg.Output, t.cfg.Keep, t.step)
+	return contents{state, t.cfg, tensors, buffers}
 }
 
 func shape64(shape []int) []int64 {

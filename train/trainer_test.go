@@ -10,10 +10,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/seed-436d2970/pixpro/augment"
 	"github.com/seed-436d2970/pixpro/internal/atomicfile"
+	"github.com/seed-436d2970/pixpro/internal/safetensors"
 	"github.com/seed-436d2970/pixpro/internal/synth"
 	"github.com/seed-436d2970/pixpro/pipeline"
 	"github.com/seed-436d2970/pixpro/shards"
@@ -267,7 +269,65 @@ func TestDivergedRunNamesItsImages(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "step 1: the loss is NaN") || !strings.Contains(err.Error(), ".jpg") {
 		t.Errorf("a run that diverges ends with %v", err)
 	}
+	saved, err := OpenCheckpoint(filepath.Join(cfg.Output, divergedDir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if saved.State.Step != 0 || saved.State.Position != (pipeline.Position{}) || saved.State.Recipe != recipe || saved.State.Dataset != dataset.Digest() {
+		t.Errorf("the state that it leaves is %+v", saved.State)
+	}
+	c := contents{model: []safetensors.Tensor{safetensors.New("w", []int64{2}, []float32{1, float32(math.Inf(1))})}}
+	if err := c.checkFinite(); err == nil || !strings.Contains(err.Error(), "w holds +Inf") {
+		t.Errorf("a checkpoint with an infinite parameter gives %v", err)
+	}
 }
+
+// TestResumeOnOtherPairsIsRefused resumes with as many other images, and with a
+// recipe that was changed under its name.
+func TestResumeOnOtherPairsIsRefused(t *testing.T) {
+	cfg := tiny(makeShards(t), t.TempDir())
+	if err := trainFor(t, cfg, 2); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	cfg.Resume = "auto"
+	images := t.TempDir()
+	if err := synth.Generate(t.Context(), images, synth.Options{Images: 20, Seed: 99, MinSide: 40, MaxSide: 60}); err != nil {
+		t.Fatal(err)
+	}
+	other := cfg
+	other.Shards = filepath.Join(t.TempDir(), "shards")
+	if _, _, err := shards.Write(t.Context(), shards.WriteConfig{In: images, Out: other.Shards}); err != nil {
+		t.Fatal(err)
+	}
+	if err := trainFor(t, other, 0); err == nil || !strings.Contains(err.Error(), "other contents") {
+		t.Errorf("other images: %v", err)
+	}
+	checkpoint, err := OpenCheckpoint(cfg.Output)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := Trainer{resumed: checkpoint}
+	src := fakeSource{checkpoint.State}
+	if err := run.checkSource(src); err != nil {
+		t.Error(err)
+	}
+	src.state.Recipe.Views[1].Blur = 0.3
+	if err := run.checkSource(src); err == nil || !strings.Contains(err.Error(), "recipe") {
+		t.Errorf("another recipe of the same name: %v", err)
+	}
+}
+
+// fakeSource has the pairs that a state tells of.
+type fakeSource struct{ state State }
+
+func (s fakeSource) Next() bool                  { return false }
+func (s fakeSource) Record() arrow.Record        { return nil }
+func (s fakeSource) Err() error                  { return nil }
+func (s fakeSource) Position() pipeline.Position { return s.state.Position }
+func (s fakeSource) BatchesPerEpoch() int64      { return s.state.StepsPerEpoch }
+func (s fakeSource) PairsPerEpoch() int64        { return s.state.Samples }
+func (s fakeSource) Dataset() string             { return s.state.Dataset }
+func (s fakeSource) Recipe() augment.Recipe      { return s.state.Recipe }
 
 func TestParseInterval(t *testing.T) {
 	for s, want := range map[string]Interval{

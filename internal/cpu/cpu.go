@@ -34,7 +34,7 @@ var current, environmentError = fromEnvironment(os.Getenv("PIXPRO_CPU"))
 func Current() Level { return current }
 
 // EnvironmentError is not nil if PIXPRO_CPU holds something that cannot be
-// obeyed; the variable is then ignored.
+// obeyed: a program must not go on with what nobody asked for.
 func EnvironmentError() error { return environmentError }
 
 func fromEnvironment(value string) (Level, error) {

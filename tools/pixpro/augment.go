@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -21,6 +22,7 @@ func newAugment() *cobra.Command {
 		compression string
 		keepLast    bool
 		dropLast    bool
+		printRecipe bool
 		asJSON      bool
 	)
 	cmd := &cobra.Command{
@@ -40,9 +42,18 @@ length with --drop-last; with --keep-last, the first ranks may have one more.`,
   pixpro augment --shards shards/ --epochs 10 --batch 128 | python train.py
   pixpro augment --shards shards/ --epochs 0 --shuffle window:8192 | python train.py
   pixpro augment --shards shards/ --rank 1 --world 4 --drop-last | python train.py
-  pixpro augment --shards shards/ --epochs 10 --start 3:6400 | python train.py   # go on`,
+  pixpro augment --shards shards/ --epochs 10 --start 3:6400 | python train.py   # go on
+  pixpro augment --recipe mocov2 --print-recipe > mine.json                      # a recipe of one's own
+  pixpro augment --shards shards/ --recipe mine.json | python train.py`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if printRecipe {
+				recipe, err := lookupRecipe(views.recipe, views.crop)
+				if err != nil {
+					return err
+				}
+				return result(cmd, true, recipe, "")
+			}
 			if err := required(cmd, "shards"); err != nil {
 				return err
 			}
@@ -67,6 +78,9 @@ length with --drop-last; with --keep-last, the first ranks may have one more.`,
 			}
 			defer full.Dataset.Close()
 			done, err := stream(cmd.Context(), full, out, options...)
+			if errors.Is(err, context.Canceled) {
+				return fmt.Errorf("stopped after %d pairs: --start %d:%d goes on behind them", done.Pairs, done.Position.Epoch, done.Position.Offset)
+			}
 			if err != nil {
 				return err
 			}
@@ -89,6 +103,7 @@ length with --drop-last; with --keep-last, the first ranks may have one more.`,
 	f.IntVar(&cfg.World, "world", 1, "parts that every epoch is split into")
 	f.BoolVar(&keepLast, "keep-last", true, "keep an epoch's last batch where it is not full")
 	f.BoolVar(&dropLast, "drop-last", false, "leave out an epoch's last batch where it is not full")
+	f.BoolVar(&printRecipe, "print-recipe", false, "print the recipe as JSON, to change and give to --recipe, and stop")
 	f.BoolVar(&asJSON, "json", false, "print the result as JSON (with --out FILE)")
 	return cmd
 }

@@ -44,7 +44,7 @@ func setUpLog(cmd *cobra.Command) error {
 	}
 	log.Logger = zerolog.New(out).Level(level).With().Timestamp().Logger()
 	if err := cpu.EnvironmentError(); err != nil {
-		log.Warn().Err(err).Msg("environment variable ignored")
+		return usageError{err}
 	}
 	return nil
 }

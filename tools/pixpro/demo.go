@@ -40,7 +40,11 @@ own images, in about two minutes.`,
 			if len(entries) > 0 {
 				return usageError{fmt.Errorf("%s is not empty: remove it, or choose another folder with --out", out)}
 			}
-			return demo(cmd, out, seed)
+			err = demo(cmd, out, seed)
+			if errors.Is(err, context.Canceled) {
+				return fmt.Errorf("stopped: remove %s before the next try", out)
+			}
+			return err
 		},
 	}
 	cmd.Flags().StringVar(&out, "out", "pixpro-demo", "folder for everything that the demo makes")

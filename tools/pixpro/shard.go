@@ -118,6 +118,9 @@ func shard(ctx context.Context, cmd *cobra.Command, cfg shards.WriteConfig, asJS
 	}
 	manifest, report, err := shards.Write(ctx, cfg)
 	bar.finish()
+	if errors.Is(err, context.Canceled) {
+		return fmt.Errorf("stopped: the same command with --resume goes on, from the last whole shard in %s", cfg.Out)
+	}
 	if err != nil {
 		return err
 	}

@@ -113,6 +113,27 @@ func TestAugmentOptionsOfTheStream(t *testing.T) {
 		t.Errorf("%d pairs in windows, in the order of a full shuffle: %t", pairs, got == want)
 	}
 
+	recipe := filepath.Join(dir, "recipe.json")
+	save := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(recipe, []byte(text), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	save(mustRun(t, "augment", "--print-recipe"))
+	if _, got := readPairs(t, write("recipe", "--recipe", recipe)); got != want {
+		t.Error("the printed recipe gives other pairs than the name")
+	}
+	if _, got := readPairs(t, write("crops", "--crop", "0.5")); got == want {
+		t.Error("--crop changes nothing")
+	}
+	for _, text := range []string{`{"name": "mine"}`, `{"blur": 1}`, "no recipe"} {
+		save(text)
+		if code, _ := pixpro(t, "augment", "--shards", shards, "--out", filepath.Join(dir, "bad"), "--recipe", recipe); code != exitUsage {
+			t.Errorf("recipe %s: exit code %d", text, code)
+		}
+	}
+
 	var first streamed
 	report := mustRun(t, "augment", "--shards", shards, "--out", filepath.Join(dir, "first"), "--size", "16", "--batch", "4", "--seed", "3", "--limit", "5", "--json")
 	if err := json.Unmarshal([]byte(report), &first); err != nil || first.Pairs != 5 || first.Batches != 2 {

@@ -39,7 +39,9 @@ first hundreds of steps and then rises slowly, while the features get better:
 this is as in the published runs.
 
 Ctrl-C stops after the present step and saves a checkpoint; the same command
-with --resume auto goes on from it. Options are read from a YAML file with
+with --resume auto goes on from it, with exactly the losses of an unbroken run
+where threads, instructions and the library for matrix products are the same.
+Options are read from a YAML file with
 --config, whose names are those of the flags; flags come before it.`,
 		Example: `  pixpro train --shards shards/ --output run/ --arch resnet50 --batch 64 --epochs 100
   pixpro train --shards shards/ --output run/ --arch resnet50 --batch 64 --epochs 100 --resume auto
@@ -98,8 +100,8 @@ func addTrainFlags(f *pflag.FlagSet, c *train.Config) {
 	f.IntVar(&c.Accumulate, "accumulate", c.Accumulate, "batches whose gradients make one step")
 	f.IntVar(&c.Epochs, "epochs", c.Epochs, "times that every image is drawn")
 	f.Uint64Var(&c.Seed, "seed", c.Seed, "seed of parameters, order and augmentation")
-	f.StringVar(&c.Recipe, "recipe", c.Recipe, "augmentation: byol, simclr, mocov2, instdisc, randaug or none")
-	f.Float64Var(&c.Crop, "crop", c.Crop, "least part of the image that a crop covers")
+	f.StringVar(&c.Recipe, "recipe", c.Recipe, recipeUsage)
+	f.Float64Var(&c.Crop, "crop", c.Crop, cropUsage)
 	f.Float64Var(&c.BaseLR, "base-lr", c.BaseLR, "learning rate for 256 pairs a step, scaled by --batch")
 	f.Float64Var(&c.WeightDecay, "weight-decay", c.WeightDecay, "weight decay, not of biases and batch norms")
 	f.IntVar(&c.WarmupEpochs, "warmup-epoch", c.WarmupEpochs, "epochs in which the learning rate rises")
@@ -198,6 +200,16 @@ func runTraining(ctx context.Context, cfg train.Config, opts trainOptions) (last
 	if dataset.Len() < int64(cfg.BatchSize) {
 		return last, usageError{fmt.Errorf("--batch %d: %s has only %d images", cfg.BatchSize, cfg.Shards, dataset.Len())}
 	}
+	if opts.threads < 0 {
+		return last, usageError{fmt.Errorf("--threads %d: must not be negative", opts.threads)}
+	}
+	data := pipeline.Config{
+		Dataset: dataset, Recipe: recipe, Size: cfg.Size, BatchSize: cfg.BatchSize,
+		Seed: cfg.Seed, Epochs: cfg.Epochs, Workers: opts.workers, OnEvent: logEvent,
+	}
+	if err := data.Validate(); err != nil {
+		return last, usageError{err}
+	}
 
 	d := cpu.New(opts.threads)
 	defer d.Close()
@@ -208,10 +220,8 @@ func runTraining(ctx context.Context, cfg train.Config, opts trainOptions) (last
 	logStart(t, cfg, dataset, d.Name())
 
 	// Cancelling ctx ends the trainer's loop, which closes the pipeline here.
-	p, err := pipeline.Open(context.WithoutCancel(ctx), pipeline.Config{
-		Dataset: dataset, Recipe: recipe, Size: cfg.Size, BatchSize: cfg.BatchSize,
-		Seed: cfg.Seed, Epochs: cfg.Epochs, Start: t.Position(), Workers: opts.workers, OnEvent: logEvent,
-	})
+	data.Start = t.Position()
+	p, err := pipeline.Open(context.WithoutCancel(ctx), data)
 	if err != nil {
 		return last, err
 	}
@@ -229,9 +239,6 @@ func runTraining(ctx context.Context, cfg train.Config, opts trainOptions) (last
 	}
 	err = t.Run(ctx, p)
 	bar.finish()
-	if err != nil && !errors.Is(err, context.Canceled) {
-		return last, err
-	}
 	metrics, metricsErr := train.ReadMetrics(cfg.Output)
 	if metricsErr != nil || len(metrics) == 0 {
 		return last, errors.Join(err, metricsErr)
@@ -252,6 +259,12 @@ func logStart(t *train.Trainer, cfg train.Config, dataset *shards.Dataset, devic
 	}
 	if r := t.Resumed(); r != nil {
 		log.Info().Str("checkpoint", r.Dir).Int64("step", r.State.Step).Msg("resumed")
+		if was := r.State.Versions.Device; was != device && !t.Finished() {
+			log.Warn().Str("before", was).Str("now", device).Msg("the device is not the one that the run had: its losses will differ from the unbroken run's in the last digits")
+		}
+		if t.Finished() {
+			log.Warn().Int("epochs", cfg.Epochs).Msg("the run had already ended: nothing is left to do; --epochs with more goes on")
+		}
 	}
 }
 

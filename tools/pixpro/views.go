@@ -2,6 +2,10 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 
 	"github.com/rs/zerolog/log"
 	"github.com/spf13/pflag"
@@ -9,6 +13,11 @@ import (
 	"github.com/seed-436d2970/pixpro/augment"
 	"github.com/seed-436d2970/pixpro/pipeline"
 	"github.com/seed-436d2970/pixpro/shards"
+)
+
+const (
+	recipeUsage = "augmentation: byol, simclr, mocov2, instdisc, randaug, none, or a JSON file"
+	cropUsage   = "least part of the image that a crop covers, 0 for the recipe's (byol: 0.08)"
 )
 
 // viewFlags are the flags of commands that make view pairs.
@@ -21,8 +30,8 @@ type viewFlags struct {
 
 func (v *viewFlags) add(f *pflag.FlagSet) {
 	f.StringVar(&v.shards, "shards", "", "folder of shards")
-	f.StringVar(&v.recipe, "recipe", "byol", "augmentation: byol, simclr, mocov2, instdisc, randaug or none")
-	f.Float64Var(&v.crop, "crop", 0.08, "least part of the image that a crop covers")
+	f.StringVar(&v.recipe, "recipe", "byol", recipeUsage)
+	f.Float64Var(&v.crop, "crop", 0, cropUsage)
 	f.IntVar(&v.size, "size", 224, "side of a view in pixels")
 	f.Uint64Var(&v.seed, "seed", 0, "seed of the order and the augmentation")
 	f.IntVar(&v.workers, "workers", 0, "goroutines that decode and augment (default: one a core)")
@@ -50,13 +59,24 @@ func (l *loaderFlags) apply(cfg *pipeline.Config) {
 	}
 }
 
-// lookupRecipe is the named recipe with crops of at least the given part.
+// lookupRecipe is the recipe of a name, or of a JSON file; crops are of at
+// least the given part, if that is not 0.
 func lookupRecipe(name string, crop float64) (augment.Recipe, error) {
 	r, err := augment.LookupRecipe(name)
-	if err != nil {
-		return r, usageError{err}
+	if err != nil && (strings.ContainsRune(name, filepath.Separator) || filepath.Ext(name) == ".json") {
+		var data []byte
+		if data, err = os.ReadFile(name); err == nil {
+			if r, err = augment.ParseRecipe(data); err != nil {
+				err = fmt.Errorf("%s: %w", name, err)
+			}
+		}
 	}
-	r.CropScale.Min = crop
+	if err != nil {
+		return r, usageError{fmt.Errorf("--recipe: %w", err)}
+	}
+	if crop != 0 {
+		r.CropScale.Min = crop
+	}
 	if err := r.Validate(); err != nil {
 		return r, usageError{err}
 	}
