@@ -24,12 +24,15 @@ demo: build ## everything on a generated dataset, in demo-out/
 	rm -rf demo-out
 	bin/pixpro demo --out demo-out
 
-check: ## formatting, vet, builds without cgo, with and without vector code
+check: ## formatting, vet, builds without cgo, with and without vector code, and for other systems
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "gofmt would change the files above"; exit 1; }
 	GOEXPERIMENT= $(GO) vet ./...
 	GOEXPERIMENT=simd $(GO) vet ./...
 	GOEXPERIMENT= CGO_ENABLED=0 $(GO) build ./...
 	GOEXPERIMENT=simd CGO_ENABLED=0 $(GO) build ./...
+	for system in linux/arm64 darwin/arm64 windows/amd64 freebsd/amd64; do \
+		GOEXPERIMENT= CGO_ENABLED=0 GOOS=$${system%/*} GOARCH=$${system#*/} $(GO) build ./... || exit; \
+	done
 
 clean:
 	rm -rf bin demo-out

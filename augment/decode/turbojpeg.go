@@ -1,4 +1,4 @@
-//go:build (linux || darwin || freebsd) && !android && (amd64 || arm64)
+//go:build (linux || darwin) && !android && (amd64 || arm64)
 
 package decode
 

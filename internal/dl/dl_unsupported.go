@@ -1,4 +1,4 @@
-//go:build !((linux || darwin || freebsd) && !android)
+//go:build !((linux || darwin) && !android)
 
 // Package dl opens shared libraries at run time without cgo.
 package dl

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 )
 
@@ -39,18 +40,19 @@ func checkMul(t *testing.T, mul mulFunc, m, n, k int, transA, transB, accumulate
 	rng := rand.New(rand.NewPCG(uint64(m*n), uint64(k)))
 	a, lda := randomMatrix(rng, m, k, transA)
 	b, ldb := randomMatrix(rng, k, n, transB)
-	c, ldc := randomMatrix(rng, m, n, false)
-	before := append([]float32(nil), c...)
+	whole, ldc := randomMatrix(rng, m+2, n, false) // two rows more than the product has
+	c := whole[:(m-1)*ldc+n]
+	before := slices.Clone(whole)
 	mul(transA, transB, m, n, k, a, lda, b, ldb, accumulate, c, ldc)
-	for i := range m {
+	for i := range m + 2 {
 		for j := range ldc {
 			at := i*ldc + j
-			if at >= len(c) {
+			if at >= len(whole) {
 				continue
 			}
-			if j >= n {
-				if c[at] != before[at] {
-					t.Fatalf("element behind row %d was written", i)
+			if i >= m || j >= n {
+				if whole[at] != before[at] {
+					t.Fatalf("the element in row %d, column %d of %d x %d was written", i, j, m, n)
 				}
 				continue
 			}
