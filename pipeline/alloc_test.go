@@ -48,7 +48,7 @@ func allocationsPerBatch(t *testing.T, d *shards.Dataset, batchSize int) float64
 			}
 		}
 	}
-	const batches = 300 // so that those in the making at both ends do not matter
+	const batches = 150 // so that those in the making at both ends do not matter
 	next(batches)
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)

@@ -40,7 +40,13 @@ type Config struct {
 	Size      int // side of a view in pixels
 	BatchSize int // pairs a record batch
 
-	DType   DType // of the views; "": Uint8
+	DType DType // of the views; "": Uint8
+	// ScaledDecode decodes JPEGs at a half, a quarter or an eighth of their size
+	// where both crops still have at least the size of the views, if libjpeg-turbo
+	// is there. It saves time with big photographs; the views are not, to the
+	// byte, those that their parameters make from the whole image.
+	ScaledDecode bool
+
 	Seed    uint64
 	Shuffle Shuffle // "": full
 	// Rank and World split every epoch into World parts; this stream has samples

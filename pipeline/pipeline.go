@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -218,7 +219,20 @@ func (p *Pipeline) makeViews() {
 		p.stats.viewQueue.sample(len(p.toMake))
 		start = p.stats.workersWait.lap(start)
 		s := j.get()
-		err := decoder.Decode(s.sample.Image, &image)
+		width, height := int(s.sample.Width), int(s.sample.Height)
+		for v := range 2 {
+			rng := augment.NewRand(p.cfg.Seed, uint64(j.batch.epoch), uint64(s.sample.Index), v)
+			s.params[v] = p.cfg.Recipe.Sample(&rng, v, width, height)
+			s.coords[v] = s.params[v].Coord(width, height)
+		}
+		divisor := 1
+		if p.cfg.ScaledDecode {
+			divisor = augment.LargestScale(p.cfg.Size, p.cfg.Size, s.params[:]...)
+		}
+		err := decoder.DecodeScaled(s.sample.Image, &image, divisor)
+		if err == nil && divisor == 1 && (image.Width != width || image.Height != height) {
+			err = fmt.Errorf("pipeline: the image has %d x %d pixels, its row says %d x %d", image.Width, image.Height, width, height)
+		}
 		p.cfg.Dataset.Forget(s.sample)
 		s.sample.Image = nil
 		start = p.stats.decode.lap(start)
@@ -228,15 +242,16 @@ func (p *Pipeline) makeViews() {
 			continue
 		}
 		for v := range 2 {
-			rng := augment.NewRand(p.cfg.Seed, uint64(j.batch.epoch), uint64(s.sample.Index), v)
-			s.params[v] = p.cfg.Recipe.Sample(&rng, v, image.Width, image.Height)
-			s.coords[v] = s.params[v].Coord(image.Width, image.Height)
 			pixels := p.pixels(j.batch, v, j.slot)
 			view := augment.Planes{Width: p.cfg.Size, Height: p.cfg.Size, Pix: pixels}
 			if planes != nil {
 				view.Pix = planes
 			}
-			s.params[v].Apply(view, image, &scratch)
+			params := s.params[v]
+			if divisor > 1 {
+				params = params.Scaled(width, height, image.Width, image.Height)
+			}
+			params.Apply(view, image, &scratch)
 			if planes != nil {
 				normalize(arrow.Float32Traits.CastFromBytes(pixels), planes)
 			}

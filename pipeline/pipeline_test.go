@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"image"
+	"image/jpeg"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -351,6 +353,56 @@ func TestLimitCountsPairs(t *testing.T) {
 		if diff := cmp.Diff(all[limit:], got, rowsEqual); diff != "" {
 			t.Errorf("continued after limit %d (-want +got):\n%s", limit, diff)
 		}
+	}
+}
+
+// Decoding at a part of the size changes pixels a little, and nothing else.
+func TestScaledDecodeChangesOnlyPixels(t *testing.T) {
+	var photo bytes.Buffer
+	m := image.NewRGBA(image.Rect(0, 0, 400, 300))
+	for i := range m.Pix {
+		m.Pix[i] = uint8(i / 16)
+	}
+	if err := jpeg.Encode(&photo, m, nil); err != nil {
+		t.Fatal(err)
+	}
+	cfg := config(t, copies(t, photo.Bytes(), 12))
+	cfg.Size, cfg.BatchSize = 16, 12
+	next := func() *Batch {
+		p := checked(t, context.Background(), cfg)
+		if !p.Next() {
+			t.Fatal(p.Err())
+		}
+		b, err := ViewBatch(p.Record())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &b
+	}
+	whole := next()
+	cfg.ScaledDecode = true
+	scaled := next()
+	different, sum := 0, 0
+	for v := range 2 {
+		for i := range 12 {
+			if whole.Params(v, i) != scaled.Params(v, i) {
+				t.Errorf("row %d, view %d: other parameters", i, v)
+			}
+		}
+		if !slices.Equal(whole.Coords(v), scaled.Coords(v)) {
+			t.Errorf("view %d: other coordinates", v)
+		}
+		for i, x := range whole.Views(v) {
+			if d := int(x) - int(scaled.Views(v)[i]); d != 0 {
+				different, sum = different+1, sum+max(d, -d)
+			}
+		}
+	}
+	if turbo := decode.JPEG() != "Go image/jpeg"; turbo != (different > 0) {
+		t.Errorf("%d pixels differ, decoding by %s", different, decode.JPEG())
+	}
+	if mean := float64(sum) / float64(2*len(whole.Views(0))); mean > 10 {
+		t.Errorf("pixels differ by %.1f on average", mean)
 	}
 }
 

@@ -41,6 +41,7 @@ func (v *viewFlags) add(f *pflag.FlagSet) {
 type loaderFlags struct {
 	batch          int
 	shuffle, dtype string
+	scaledDecode   bool
 	maxBad         float64
 }
 
@@ -48,12 +49,14 @@ func (l *loaderFlags) add(f *pflag.FlagSet) {
 	f.IntVar(&l.batch, "batch", 64, "pairs in a record batch")
 	f.StringVar(&l.shuffle, "shuffle", "full", "order: full, none, or window:N for slow disks (shards and blocks in random order, mixed in windows of N images)")
 	f.StringVar(&l.dtype, "dtype", "uint8", "of the views: uint8 (0-255), or float32 (normalised)")
+	f.BoolVar(&l.scaledDecode, "scaled-decode", false, "decode JPEGs smaller where crops allow it: faster for big photographs, not exact; needs libjpeg-turbo")
 	f.Float64Var(&l.maxBad, "max-bad", 0.01, "part of an epoch's images that may be unreadable; above 0, 8 images always may")
 }
 
 // apply puts the flags into a pipeline's configuration.
 func (l *loaderFlags) apply(cfg *pipeline.Config) {
 	cfg.BatchSize, cfg.Shuffle, cfg.DType, cfg.MaxBad = l.batch, pipeline.Shuffle(l.shuffle), pipeline.DType(l.dtype), l.maxBad
+	cfg.ScaledDecode = l.scaledDecode
 	if l.maxBad == 0 {
 		cfg.MaxBad = -1 // 0 stands for the default there
 	}
