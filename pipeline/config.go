@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 
 	"github.com/apache/arrow/go/v15/arrow/memory"
 
 	"github.com/seed-436d2970/pixpro/augment"
+	"github.com/seed-436d2970/pixpro/internal/cpu"
 	"github.com/seed-436d2970/pixpro/shards"
 )
 
@@ -67,7 +67,7 @@ type Config struct {
 	// samples always may be. An epoch that Start cuts counts what follows.
 	MaxBad float64
 
-	Workers int // goroutines that decode and augment; 0: GOMAXPROCS
+	Workers int // goroutines that decode and augment; 0: one a core
 	// Batches is the most batches in memory, those that the consumer holds
 	// included: it must release one to get another. 0: 4.
 	Batches int
@@ -136,7 +136,7 @@ func (c Config) withDefaults() Config {
 		c.MaxBad = defaultMaxBad
 	}
 	if c.Workers == 0 {
-		c.Workers = runtime.GOMAXPROCS(0)
+		c.Workers = cpu.Cores()
 	}
 	if c.Batches == 0 {
 		c.Batches = defaultBatches

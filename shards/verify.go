@@ -10,7 +10,6 @@ import (
 	"hash"
 	"io/fs"
 	"path/filepath"
-	"runtime"
 	"runtime/debug"
 	"slices"
 	"sync"
@@ -18,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/seed-436d2970/pixpro/augment/decode"
+	"github.com/seed-436d2970/pixpro/internal/cpu"
 )
 
 // VerifyReport is what Verify found.
@@ -54,7 +54,7 @@ func Verify(ctx context.Context, dir string, cfg VerifyConfig) (VerifyReport, er
 	}
 	v := &verifier{dir: dir, manifest: m, progress: cfg.Progress}
 	if cfg.Deep {
-		v.decoders = newDecoders(runtime.GOMAXPROCS(0))
+		v.decoders = newDecoders(cpu.Cores())
 	}
 	for _, s := range m.Shards {
 		v.done.TotalBytes += s.Bytes
@@ -65,7 +65,7 @@ func Verify(ctx context.Context, dir string, cfg VerifyConfig) (VerifyReport, er
 	}
 	results := make([]result, len(m.Shards))
 	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(runtime.GOMAXPROCS(0))
+	g.SetLimit(cpu.Cores())
 	for i, info := range m.Shards {
 		g.Go(func() error {
 			r := &results[i]

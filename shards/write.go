@@ -9,11 +9,11 @@ import (
 	"io/fs"
 	"math"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 
 	"github.com/seed-436d2970/pixpro/internal/atomicfile"
+	"github.com/seed-436d2970/pixpro/internal/cpu"
 )
 
 const (
@@ -56,7 +56,7 @@ type WriteConfig struct {
 	Check  Check   // "": CheckHeader
 	MaxBad float64 // share of bad files among images that ends the run; 0: 1 %, negative: none may be
 
-	Workers int  // files read at once; 0: GOMAXPROCS
+	Workers int  // files read at once; 0: one a core
 	Resume  bool // continue what an interrupted Write left in Out
 
 	// Progress, if not nil, is called from one goroutine after every file.
@@ -108,7 +108,7 @@ func (c *WriteConfig) setDefaults() {
 		c.MaxBad = defaultMaxBad
 	}
 	if c.Workers == 0 {
-		c.Workers = runtime.GOMAXPROCS(0)
+		c.Workers = cpu.Cores()
 	}
 	if c.fs == nil {
 		c.fs = atomicfile.OS

@@ -23,11 +23,12 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/seed-436d2970/pixpro/internal/cpu"
 )
 
 const (
@@ -55,7 +56,7 @@ type Options struct {
 	// the class of that object's own texture.
 	MasksDir string
 
-	Workers  int                   // 0 = GOMAXPROCS; the result is the same for any number
+	Workers  int                   // 0 = one a core; the result is the same for any number
 	Progress func(done, total int) // called after each picture, never twice at once; may be nil
 }
 
@@ -64,7 +65,7 @@ func (o *Options) setDefaults() {
 	setDefault(&o.Classes, len(textures))
 	setDefault(&o.MinSide, 96)
 	setDefault(&o.MaxSide, max(320, o.MinSide))
-	setDefault(&o.Workers, runtime.GOMAXPROCS(0))
+	setDefault(&o.Workers, cpu.Cores())
 	if o.Progress == nil {
 		o.Progress = func(int, int) {}
 	}

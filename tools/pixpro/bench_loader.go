@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	processor "github.com/seed-436d2970/pixpro/internal/cpu"
 	"github.com/seed-436d2970/pixpro/pipeline"
 )
 
@@ -108,7 +109,7 @@ many goroutines.`,
 			}
 			defer cfg.Dataset.Close()
 			if cfg.Workers == 0 {
-				cfg.Workers = runtime.GOMAXPROCS(0)
+				cfg.Workers = processor.Cores()
 			}
 			if scaling && cfg.Workers < 2 {
 				return usageError{fmt.Errorf("--scaling compares one worker with more: --workers is %d", cfg.Workers)}

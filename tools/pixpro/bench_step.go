@@ -2,11 +2,11 @@ package main
 
 import (
 	"fmt"
-	"runtime"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	processor "github.com/seed-436d2970/pixpro/internal/cpu"
 	"github.com/seed-436d2970/pixpro/internal/gemm"
 	"github.com/seed-436d2970/pixpro/internal/parallel"
 	"github.com/seed-436d2970/pixpro/train"
@@ -47,7 +47,7 @@ reach on the same threads in the same run.`,
 				return usageError{fmt.Errorf("--steps %d: must be positive", steps)}
 			}
 			if threads <= 0 {
-				threads = runtime.GOMAXPROCS(0)
+				threads = processor.Cores()
 			}
 			plan, err := train.MakePlan(cfg, int64(cfg.BatchSize))
 			if err != nil {

@@ -12,8 +12,8 @@ package cpu
 
 import (
 	"fmt"
-	"runtime"
 
+	"github.com/seed-436d2970/pixpro/internal/cpu"
 	"github.com/seed-436d2970/pixpro/internal/gemm"
 	"github.com/seed-436d2970/pixpro/internal/parallel"
 	"github.com/seed-436d2970/pixpro/train/device"
@@ -36,7 +36,7 @@ func (m *memory) Floats() int { return len(m.data) }
 // that the Go runtime does if it is 0.
 func New(threads int) *Device {
 	if threads <= 0 {
-		threads = runtime.GOMAXPROCS(0)
+		threads = cpu.Cores()
 	}
 	return &Device{threads: threads, free: map[int][]*memory{}, scratch: make([][]float32, threads)}
 }
