@@ -160,7 +160,7 @@ func readConfig(f *pflag.FlagSet, c *train.Config, preset, path string) error {
 
 // printPlan says what a run will take.
 func printPlan(cmd *cobra.Command, cfg train.Config, asJSON bool) error {
-	dataset, err := shards.Open(cfg.Shards)
+	dataset, err := openDataset(cfg)
 	if err != nil {
 		return err
 	}
@@ -183,6 +183,16 @@ work        %.1f GFLOP a step
 		float64(p.MemoryBytes)/(1<<30), float64(p.StepFlops)/1e9))
 }
 
+// openDataset opens a run's dataset, which must fill a batch.
+func openDataset(cfg train.Config) (*shards.Dataset, error) {
+	dataset, err := shards.Open(cfg.Shards)
+	if err == nil && dataset.Len() < int64(cfg.BatchSize) {
+		err = usageError{fmt.Errorf("--batch %d: %s has only %d images", cfg.BatchSize, cfg.Shards, dataset.Len())}
+		return nil, errors.Join(err, dataset.Close())
+	}
+	return dataset, err
+}
+
 // trainOptions are what a run's result does not depend on.
 type trainOptions struct{ workers, threads int }
 
@@ -192,14 +202,11 @@ func runTraining(ctx context.Context, cfg train.Config, opts trainOptions) (last
 	if err != nil {
 		return last, err
 	}
-	dataset, err := shards.Open(cfg.Shards)
+	dataset, err := openDataset(cfg)
 	if err != nil {
 		return last, err
 	}
 	defer dataset.Close()
-	if dataset.Len() < int64(cfg.BatchSize) {
-		return last, usageError{fmt.Errorf("--batch %d: %s has only %d images", cfg.BatchSize, cfg.Shards, dataset.Len())}
-	}
 	if opts.threads < 0 {
 		return last, usageError{fmt.Errorf("--threads %d: must not be negative", opts.threads)}
 	}
