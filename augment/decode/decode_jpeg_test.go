@@ -64,6 +64,11 @@ func TestHarmlessWarning(t *testing.T) {
 		if err := d.Decode(append(bytes.Clone(data[:2]), append([]byte{1, 2, 3}, data[2:len(data)-2000]...)...), &got); !errors.Is(err, ErrFormat) {
 			t.Errorf("cut off after a harmless warning: error %v", err)
 		}
+		tableless := append(bytes.Clone(data[:2]), append([]byte{1, 2, 3}, data[2:]...)...)
+		tableless[bytes.Index(tableless, []byte{0xFF, 0xC0})+4+8+3] = 3 // the second component's table
+		if err := d.Decode(tableless, &got); !errors.Is(err, ErrFormat) {
+			t.Errorf("without a quantization table after a harmless warning: error %v", err)
+		}
 	})
 }
 

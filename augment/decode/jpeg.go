@@ -22,6 +22,7 @@ type jpegHeader struct {
 type jpegComponent struct {
 	id       uint8
 	sampling uint8 // horizontal<<4 | vertical
+	table    uint8 // of quantization
 }
 
 // segment is a marker of a JPEG file that parameters follow.
@@ -34,7 +35,7 @@ type segment struct {
 // Markers by their second byte.
 const (
 	markerRST0, markerSOI, markerEOI, markerSOS = 0xD0, 0xD8, 0xD9, 0xDA
-	markerDHT, markerJPG, markerDAC             = 0xC4, 0xC8, 0xCC
+	markerDHT, markerJPG, markerDAC, markerDQT  = 0xC4, 0xC8, 0xCC, 0xDB
 	markerTEM, markerAPP14                      = 0x01, 0xEE
 )
 
@@ -91,7 +92,7 @@ func readJPEGHeader(data []byte) (jpegHeader, error) {
 		h.width = int(s.body[3])<<8 | int(s.body[4])
 		h.components = nil
 		for i := range int(s.body[5]) {
-			h.components = append(h.components, jpegComponent{s.body[6+3*i], s.body[7+3*i]})
+			h.components = append(h.components, jpegComponent{s.body[6+3*i], s.body[7+3*i], s.body[8+3*i]})
 		}
 	}
 	if h.components == nil {
@@ -100,11 +101,17 @@ func readJPEGHeader(data []byte) (jpegHeader, error) {
 	return h, nil
 }
 
-// checkScans looks for a scan of each component that has its mean values. A
-// decoder would fill one that has none with zeros.
+// checkScans looks for a scan of each component that has its mean values, and
+// for the quantization table that it needs. A decoder may take one that has none
+// for zeros.
 func (h *jpegHeader) checkScans(data []byte) error {
-	var found [256]bool
+	var found, tables [256]bool
 	for s := range segments(data) {
+		if s.marker == markerDQT {
+			for body := s.body; len(body) > 0; body = body[min(len(body), 1+64*(1+int(body[0]>>4))):] {
+				tables[body[0]&15] = true
+			}
+		}
 		if s.marker != markerSOS || len(s.body) < 1 {
 			continue
 		}
@@ -113,7 +120,13 @@ func (h *jpegHeader) checkScans(data []byte) error {
 			continue // later frequencies only
 		}
 		for i := range n {
-			found[s.body[1+2*i]] = true
+			id := s.body[1+2*i]
+			found[id] = true
+			for _, c := range h.components {
+				if c.id == id && !tables[c.table] {
+					return fmt.Errorf("no quantization table %d for component %d: %w", c.table, id, io.ErrUnexpectedEOF)
+				}
+			}
 		}
 	}
 	for i, c := range h.components {

@@ -12,6 +12,8 @@ import (
 	"math"
 	"os"
 	"runtime"
+	"slices"
+	"strings"
 	"sync"
 	"unsafe"
 
@@ -191,13 +193,21 @@ func (l *turboLibrary) decompress(data, pix []byte, format turboFormat, width, h
 	return nil
 }
 
+// warnings are how libjpeg's begin. After a warning, the library calls an error
+// that stops it a warning, too, so that only the text tells them apart.
+var warnings = []string{
+	"Application transferred", "Corrupt JPEG data", "Inconsistent progression", "Invalid SOS parameters", "Premature end",
+	"Unknown Adobe color transform", "Warning:",
+}
+
 // failure is the last error of a decompressor.
 func (l *turboLibrary) failure(t *turboInstance) error {
 	const warning = 0 // TJERR_WARNING
 	code, _, _ := purego.SyscallN(l.errorCode, t.handle)
 	address, _, _ := purego.SyscallN(l.errorString, t.handle)
-	message := "libjpeg-turbo: " + cString(address)
-	if int32(code) == warning {
+	text := cString(address)
+	message := "libjpeg-turbo: " + text
+	if int32(code) == warning && slices.ContainsFunc(warnings, func(w string) bool { return strings.HasPrefix(text, w) }) {
 		return turboWarning(message)
 	}
 	return errors.New(message)
