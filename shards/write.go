@@ -159,7 +159,7 @@ func Write(ctx context.Context, cfg WriteConfig) (Manifest, WriteReport, error) 
 		return Manifest{}, WriteReport{}, err
 	}
 	cfg.setDefaults()
-	w := &writer{cfg: cfg, batch: newRowBatch()}
+	w := &writer{cfg: cfg, batches: newRowBatches()}
 	m, err := w.run(ctx)
 	if err != nil {
 		if w.resumable {
@@ -181,7 +181,7 @@ type writer struct {
 
 	state     state
 	resumable bool // the state is in Out
-	batch     *rowBatch
+	batches   rowBatches
 	shard     *shardWriter     // being written, or nil
 	rejected  *atomicfile.File // rejected.jsonl, or nil
 	first     *rejection
@@ -379,7 +379,7 @@ func (w *writer) add(j *job) error {
 	}
 	if w.shard == nil {
 		var err error
-		if w.shard, err = newShardWriter(w.cfg.fs, w.cfg.Out, shardName(len(w.manifest.Shards)), w.batch); err != nil {
+		if w.shard, err = newShardWriter(w.cfg.fs, w.cfg.Out, shardName(len(w.manifest.Shards)), w.batches); err != nil {
 			return err
 		}
 	}
