@@ -433,6 +433,58 @@ func TestDamagedArchives(t *testing.T) {
 	}
 }
 
+// Tars that were joined by other means than tar's own are read to their end.
+func TestJoinedTars(t *testing.T) {
+	files := generatedTree(t, 5)
+	folder := map[string][]byte{}
+	for _, f := range files {
+		folder[f.name] = f.data
+	}
+	out, _ := shardInto(t, WriteConfig{In: tree(t, folder)})
+	want := rows(t, out)
+	a, b := tarOf(t, files[:5]), tarOf(t, files[5:])
+	joined := slices.Concat(a, b)
+	unmarked := a[:len(a)-2*tarBlock]
+	zeros := make([]byte, 100*tarBlock+17)
+	for name, data := range map[string][]byte{
+		"two":                          joined,
+		"two with zeros between them":  slices.Concat(a, zeros[:100*tarBlock], b),
+		"two with zeros after them":    slices.Concat(joined, zeros),
+		"an empty one first and last":  slices.Concat(tarOf(t, nil), joined, tarOf(t, nil)),
+		"one block of zeros between":   slices.Concat(unmarked, zeros[:tarBlock], b),
+		"one block of zeros at end":    joined[:len(joined)-tarBlock],
+		"no mark between":              slices.Concat(unmarked, b),
+		"two, gzip":                    gzipped(t, joined),
+		"two gzip members":             slices.Concat(gzipped(t, a), gzipped(t, b)),
+		"two gzip members of one tar":  slices.Concat(gzipped(t, joined[:700]), gzipped(t, joined[700:])),
+		"two zstd frames":              slices.Concat(zstandard(t, a), zstandard(t, b)),
+		"a zstd frame to skip between": slices.Concat(zstandard(t, a), []byte("\x50\x2a\x4d\x18\x02\x00\x00\x00ab"), zstandard(t, b)),
+		"joined tars in tars":          slices.Concat(tarOfTars(t, files[:5]), tarOfTars(t, files[5:])),
+	} {
+		out, _ := shardInto(t, WriteConfig{In: put(t, "x", data)})
+		if diff := cmp.Diff(want, rows(t, out)); diff != "" {
+			t.Errorf("%s (-folder +tars):\n%s", name, diff)
+		}
+	}
+	for name, c := range map[string]struct {
+		data []byte
+		want string
+	}{
+		"text after the mark":        {slices.Concat(a, []byte("the end")), fmt.Sprintf("at byte %d, is no tar: cut the file there if it is not needed (truncate -s %d)", len(a), len(a))},
+		"text after zeros":           {slices.Concat(a, zeros, []byte("the end")), fmt.Sprintf("at byte %d, is no tar", len(a)+len(zeros))},
+		"a second tar cut short":     {slices.Concat(a, b[:len(b)/2+100]), "is damaged or cut short"},
+		"a second tar's header":      {slices.Concat(a, b[:tarBlock-1]), fmt.Sprintf("at byte %d, is no tar", len(a))},
+		"text after the inner mark":  {tarOf(t, []member{{"n01.tar", slices.Concat(a, []byte("x"))}}), "n01.tar: what follows the mark of the end"},
+		"gzip followed by something": {slices.Concat(gzipped(t, a), []byte("the end of it")), "what follows the compressed data"},
+		"zstd followed by something": {slices.Concat(zstandard(t, a), []byte("the end of it")), "what follows the compressed data"},
+	} {
+		_, _, err := Write(context.Background(), WriteConfig{In: put(t, "x", c.data), Out: filepath.Join(t.TempDir(), "out")})
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: error is %v, want %q in it", name, err, c.want)
+		}
+	}
+}
+
 // fuzzArchive lists and reads an input as Write does. Whatever it holds, that
 // ends with files or errors, and a zip gives no more bytes than deflate can.
 func fuzzArchive(f *testing.F, format string, seeds ...[]byte) {
