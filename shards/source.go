@@ -41,7 +41,7 @@ type source interface {
 type file struct {
 	key    string // path in the input, with slashes
 	at     int64  // where an archive has it
-	size   int64  // in a tar
+	size   int64  // in an archive
 	label  int32  // into contents.classes, -1 none
 	source uint16 // number of the input
 	fault  fault  // why it cannot be read

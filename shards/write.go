@@ -189,9 +189,18 @@ type writer struct {
 }
 
 func (w *writer) run(ctx context.Context) (m Manifest, err error) {
-	m, done, err := w.finished()
-	if err != nil || done {
-		return m, err
+	w.state = w.cfg.settings()
+	before, finished, err := w.earlier()
+	if err != nil {
+		return Manifest{}, err
+	}
+	if before != nil {
+		if err := w.state.continues(before); err != nil {
+			return Manifest{}, err
+		}
+	}
+	if finished != nil && finished.Sharding == nil {
+		return w.leave(finished)
 	}
 	defer func() {
 		for _, s := range w.sources {
@@ -202,7 +211,16 @@ func (w *writer) run(ctx context.Context) (m Manifest, err error) {
 	if err != nil {
 		return Manifest{}, err
 	}
-	w.manifest = Manifest{Version: formatVersion, Classes: list.classes, MaxSide: w.cfg.MaxSide}
+	w.state.Files, w.state.Listing = int64(len(list.files)), list.digest()
+	if before != nil {
+		if err := w.state.hasInputOf(before); err != nil {
+			return Manifest{}, err
+		}
+	}
+	if finished != nil {
+		return w.leave(finished)
+	}
+	w.manifest = Manifest{Version: formatVersion, Classes: list.classes, MaxSide: w.cfg.MaxSide, Sharding: &w.state.Sharding}
 	if w.manifest.Classes == nil {
 		w.manifest.Classes = []string{} // JSON's [] and not null
 	}
@@ -212,7 +230,7 @@ func (w *writer) run(ctx context.Context) (m Manifest, err error) {
 	w.total = int64(len(list.files))
 	w.report.Skipped = list.skipped
 
-	files, err := w.begin(ctx, list)
+	files, err := w.begin(ctx, before, list)
 	if err != nil {
 		return Manifest{}, err
 	}
@@ -247,48 +265,48 @@ func (w *writer) list(ctx context.Context) (*listing, error) {
 	return listSources(ctx, &w.cfg, w.sources)
 }
 
-// finished checks that Out may be written to, and returns its manifest if a
-// resumed run has nothing left to do.
-func (w *writer) finished() (m Manifest, done bool, err error) {
+// earlier checks that Out may be written to. For a resumed run it returns the
+// state of the one before, and its manifest if that run was finished; nil
+// where there is none.
+func (w *writer) earlier() (*state, *Manifest, error) {
 	used, err := inUse(w.cfg.Out, w.cfg.Resume)
 	if err != nil || !used {
-		return Manifest{}, false, err
+		return nil, nil, err
 	}
 	if !w.cfg.Resume {
-		return Manifest{}, false, errors.New("the folder is not empty: name an empty one, or resume an interrupted run (pixpro shard --resume)")
+		return nil, nil, errors.New("the folder is not empty: name an empty one, or resume an interrupted run (pixpro shard --resume)")
 	}
-	m, err = readManifest(w.cfg.Out)
+	m, err := readManifest(w.cfg.Out)
+	if err == nil {
+		s := m.finalState(w.state)
+		return &s, &m, nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, err
+	}
+	s, err := readState(w.cfg.Out)
 	if errors.Is(err, fs.ErrNotExist) {
-		return Manifest{}, false, nil
+		return nil, nil, errors.New("the folder is not empty and holds no interrupted run: name an empty one")
 	}
-	if err != nil {
-		return Manifest{}, false, err
-	}
+	return &s, nil, err
+}
+
+// leave ends a resumed run that has nothing left to do.
+func (w *writer) leave(m *Manifest) (Manifest, error) {
 	w.report = WriteReport{Rows: m.Rows, Bytes: m.ImageBytes, Shards: len(m.Shards), Kept: len(m.Shards)}
-	return m, true, removeState(w.cfg.fs, w.cfg.Out)
+	return *m, removeState(w.cfg.fs, w.cfg.Out)
 }
 
 // begin records the run's settings in Out, or, resuming one, keeps its
 // finished shards. It returns the files that are still to be read.
-func (w *writer) begin(ctx context.Context, list *listing) ([]file, error) {
-	w.state = w.newState(list)
-	before, err := readState(w.cfg.Out)
-	switch {
-	case err == nil:
-		if err := w.state.continues(before); err != nil {
-			return nil, err
-		}
+func (w *writer) begin(ctx context.Context, before *state, list *listing) ([]file, error) {
+	if before != nil {
 		w.resumable = true
 		err := w.cfg.fs.Remove(filepath.Join(w.cfg.Out, rejectedName)) // of a run that too many bad files ended
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}
 		return w.keepShards(ctx, before.Shards, list)
-	case !errors.Is(err, fs.ErrNotExist):
-		return nil, err
-	}
-	if used, err := inUse(w.cfg.Out, true); err != nil || used {
-		return nil, errors.Join(err, errors.New("the folder is not empty and holds no interrupted run: name an empty one"))
 	}
 	if err := w.cfg.fs.MkdirAll(w.cfg.Out); err != nil {
 		return nil, err

@@ -35,7 +35,7 @@ func (s *zipSource) list(ctx context.Context) (*contents, error) {
 		case strings.HasPrefix(key, "__MACOSX/"), !f.Mode().IsRegular():
 			out.skipped++
 		default:
-			out.add(file{key: key, at: int64(i)}, folderClass(key))
+			out.add(file{key: key, at: int64(i), size: int64(min(f.UncompressedSize64, math.MaxInt64))}, folderClass(key))
 		}
 	}
 	return out, s.labelByMap(out)
