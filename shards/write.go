@@ -142,6 +142,9 @@ type rejection struct {
 // ErrTooManyBad is the class of error of a run that WriteConfig.MaxBad ended.
 var ErrTooManyBad = errors.New("too many bad files")
 
+// ErrResumable is the class of error of a run that WriteConfig.Resume continues.
+var ErrResumable = errors.New("what is finished is kept: pixpro shard --resume goes on from there")
+
 // Write turns folders and archives of images into shards named
 // shard-00000.arrow and so on. The same input and settings give the same bytes
 // whatever Workers is. The content decides what is an image. A file that is
@@ -163,7 +166,7 @@ func Write(ctx context.Context, cfg WriteConfig) (Manifest, WriteReport, error) 
 	m, err := w.run(ctx)
 	if err != nil {
 		if w.resumable {
-			err = fmt.Errorf("%w (what is finished is kept: pixpro shard --resume goes on from there)", err)
+			err = fmt.Errorf("%w (%w)", err, ErrResumable)
 		}
 		return Manifest{}, w.report, fmt.Errorf("shards: write %s: %w", cfg.Out, err)
 	}
@@ -198,6 +201,7 @@ func (w *writer) run(ctx context.Context) (m Manifest, err error) {
 		if err := w.state.continues(before); err != nil {
 			return Manifest{}, err
 		}
+		w.resumable = finished == nil
 	}
 	if finished != nil && finished.Sharding == nil {
 		return w.leave(finished)
@@ -301,7 +305,6 @@ func (w *writer) leave(m *Manifest) (Manifest, error) {
 // finished shards. It returns the files that are still to be read.
 func (w *writer) begin(ctx context.Context, before *state, list *listing) ([]file, error) {
 	if before != nil {
-		w.resumable = true
 		err := w.cfg.fs.Remove(filepath.Join(w.cfg.Out, rejectedName)) // of a run that too many bad files ended
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
@@ -480,7 +483,7 @@ func (w *writer) discard(keepRejected bool) error {
 }
 
 func (w *writer) errNoImages() error {
-	msg := fmt.Sprintf("no images in %s (%d files skipped, %d rejected", strings.Join(w.cfg.inputs(), ", "), w.report.Skipped, w.report.Rejected)
+	msg := fmt.Sprintf("no images in %s (skipped files: %d, rejected: %d", strings.Join(w.cfg.inputs(), ", "), w.report.Skipped, w.report.Rejected)
 	if w.first != nil {
 		msg += fmt.Sprintf("; the first: %s: %s", w.first.Key, w.first.Reason)
 	}

@@ -185,8 +185,9 @@ func TestResumeAfterCancelGivesTheSameBytes(t *testing.T) {
 		cfg := WriteConfig{In: in, Out: out, ShardSize: 2 << 10, Workers: 2, MaxBad: 1}
 		ctx, progress := stopAfter(n)
 		cfg.Progress = progress
-		if _, _, err := Write(ctx, cfg); !errors.Is(err, context.Canceled) {
-			t.Fatalf("cancelled after %d files: error is %v", n, err)
+		_, report, err := Write(ctx, cfg)
+		if !errors.Is(err, context.Canceled) || errors.Is(err, ErrResumable) != (report.Shards > 0) {
+			t.Fatalf("cancelled after %d files: %d shards, error is %v", n, report.Shards, err)
 		}
 		for name, sum := range digests(t, out) {
 			if name != stateName && sum != want[name] {
@@ -410,7 +411,7 @@ func TestWriteErrors(t *testing.T) {
 		"unknown check":     {WriteConfig{In: bad, Out: none, Check: "all"}, `Check is "all"`},
 		"too large a side":  {WriteConfig{In: bad, Out: none, MaxSide: 1 << 16}, "MaxSide is 65536"},
 		"share over 1":      {WriteConfig{In: bad, Out: none, MaxBad: 5}, "MaxBad is 5"},
-		"nothing but waste": {WriteConfig{In: bad, Out: none, MaxBad: 1}, "1 files skipped, 1 rejected; the first: a/x.jpg: "},
+		"nothing but waste": {WriteConfig{In: bad, Out: none, MaxBad: 1}, "(skipped files: 1, rejected: 1; the first: a/x.jpg: "},
 	} {
 		_, _, err := Write(context.Background(), c.cfg)
 		if err == nil || !strings.Contains(err.Error(), c.want) {

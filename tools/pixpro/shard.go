@@ -113,17 +113,35 @@ func (s *share) Type() string { return "share" }
 
 func shard(ctx context.Context, cmd *cobra.Command, cfg shards.WriteConfig, asJSON bool) error {
 	bar := newProgress("sharding", 0, false)
+	var last shards.WriteProgress
 	cfg.Progress = func(p shards.WriteProgress) {
+		last = p
 		bar.set(p.Files, p.TotalFiles, fmt.Sprintf(" (%d MB)", p.Bytes/1e6))
 	}
 	manifest, report, err := shards.Write(ctx, cfg)
 	bar.finish()
+	if errors.Is(err, context.Canceled) {
+		return interruptedShard(cfg.Out, last, errors.Is(err, shards.ErrResumable))
+	}
 	if err != nil {
 		return err
 	}
 	if report.Rejected > 0 {
 		log.Warn().Int64("rejected", report.Rejected).Msg("some files are no readable images: see rejected.jsonl in the output")
 	}
-	return result(cmd, asJSON, report, fmt.Sprintf("%d images of %d classes in %d shards at %s (%d rejected, %d other files skipped)\n",
-		report.Rows, len(manifest.Classes), report.Shards, cfg.Out, report.Rejected, report.Skipped))
+	return result(cmd, asJSON, report, fmt.Sprintf("%s of %s in %s at %s (%d rejected, %s skipped)\n",
+		count(report.Rows, "image", "images"), count(int64(len(manifest.Classes)), "class", "classes"), count(int64(report.Shards), "shard", "shards"),
+		cfg.Out, report.Rejected, count(report.Skipped, "other file", "other files")))
+}
+
+// interruptedShard says how far a run came that was told to stop.
+func interruptedShard(out string, done shards.WriteProgress, resumable bool) error {
+	when := "while the input was listed"
+	if done.TotalFiles > 0 {
+		when = fmt.Sprintf("after %d of %s", done.Files, count(done.TotalFiles, "file", "files"))
+	}
+	if !resumable {
+		return fmt.Errorf("interrupted %s, before a shard was finished: nothing is kept, run the same command again", when)
+	}
+	return fmt.Errorf("interrupted %s: finished shards are kept in %s, and the same command with --resume goes on from there", when, out)
 }
