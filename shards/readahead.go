@@ -160,23 +160,30 @@ func (r *readAhead) named(j *job, err error) error {
 	return err
 }
 
-// fill reads the whole of f, which has the given size.
+// fill reads the whole of f, which should have the given size. Memory grows
+// with what really comes.
 func (r *readAhead) fill(j *job, f io.Reader, size int) error {
+	const first = 1 << 20
 	j.buf = r.buffers.Get().(*[]byte)
-	if cap(*j.buf) <= size {
-		*j.buf = make([]byte, size+1)
+	if need := min(size, first) + 1; cap(*j.buf) < need {
+		*j.buf = make([]byte, need)
 	}
-	// One byte more than there should be, to see that the file ends here.
-	buf := (*j.buf)[:size+1]
-	n, err := io.ReadFull(f, buf)
-	j.data = buf[:size]
-	switch {
-	case err == nil || (err == io.ErrUnexpectedEOF || err == io.EOF) && n != size:
-		return errChanged(j.key)
-	case err == io.ErrUnexpectedEOF || err == io.EOF:
-		return nil
-	default:
-		return err
+	n := 0
+	for {
+		// One byte more than there should be, to see that the file ends here.
+		buf := (*j.buf)[:min(size+1, cap(*j.buf))]
+		more, err := io.ReadFull(f, buf[n:])
+		n += more
+		j.data = buf[:min(n, size)]
+		switch {
+		case err == nil && n > size, (err == io.ErrUnexpectedEOF || err == io.EOF) && n != size:
+			return errChanged(j.key)
+		case err == io.ErrUnexpectedEOF || err == io.EOF:
+			return nil
+		case err != nil:
+			return err
+		}
+		*j.buf = append(make([]byte, 0, min(size+1, 2*n)), buf...)
 	}
 }
 

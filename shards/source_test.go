@@ -4,14 +4,17 @@ import (
 	"archive/tar"
 	"archive/zip"
 	"bytes"
+	"compress/flate"
 	"context"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"maps"
 	"math/rand/v2"
 	"os"
 	"path"
 	"path/filepath"
+	"runtime/metrics"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -485,6 +488,53 @@ func TestJoinedTars(t *testing.T) {
 	}
 }
 
+// A zip's claims about a file are that file's matter, too, and no memory is
+// taken for them.
+func TestZipThatClaimsOtherSizes(t *testing.T) {
+	p := picture(t, "png", 9, 9, 1)
+	var deflated bytes.Buffer
+	d, err := flate.NewWriter(&deflated, flate.BestSpeed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	compressed(t, d, &deflated, p)
+	var buf bytes.Buffer
+	w := zip.NewWriter(&buf)
+	for name, size := range map[string]int{"right.png": len(p), "short.png": len(p) - 1, "long.png": len(p) + 1, "huge.png": maxImageBytes, "more.png": maxImageBytes + 1} {
+		out, err := w.CreateRaw(&zip.FileHeader{Name: name, Method: zip.Deflate, CRC32: crc32.ChecksumIEEE(p), CompressedSize64: uint64(deflated.Len()), UncompressedSize64: uint64(size)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := out.Write(deflated.Bytes()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	in := put(t, "x.zip", buf.Bytes())
+	allocatesLittle(t, buf.Bytes(), func() {
+		out, report := shardInto(t, WriteConfig{In: in, MaxBad: 1, Workers: 1})
+		if got := rows(t, out); len(got) != 1 || got[0].Key != "right.png" || report.Rejected != 4 {
+			t.Errorf("rows are %+v, report is %+v", got, report)
+		}
+	})
+}
+
+// allocatesLittle runs what reads a small input, which must not make it take
+// more than 64 MiB of memory altogether.
+func allocatesLittle(t *testing.T, input []byte, run func()) {
+	const small, most = 32 << 10, 64 << 20
+	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
+	metrics.Read(sample)
+	before := sample[0].Value.Uint64()
+	run()
+	metrics.Read(sample)
+	if took := sample[0].Value.Uint64() - before; len(input) <= small && took > most {
+		t.Errorf("an input of %d bytes made it allocate %d", len(input), took)
+	}
+}
+
 // fuzzArchive lists and reads an input as Write does. Whatever it holds, that
 // ends with files or errors, and a zip gives no more bytes than deflate can.
 func fuzzArchive(f *testing.F, format string, seeds ...[]byte) {
@@ -500,39 +550,44 @@ func fuzzArchive(f *testing.F, format string, seeds ...[]byte) {
 			t.Fatal(err)
 		}
 		defer os.Remove(in)
-		cfg := WriteConfig{In: in, Format: format}
-		cfg.setDefaults()
-		s, err := openSource(t.Context(), &cfg, in, in+".tmp")
-		if err != nil {
-			return
-		}
-		defer s.Close()
-		l, err := listSources(t.Context(), &cfg, []source{s})
-		if err != nil {
-			return
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		memory := newPixelMemory()
-		ahead := newReadAhead(ctx, []source{s}, l.files, 2, func() *examiner {
-			return &examiner{check: CheckHeader, decoder: decoder{memory: memory}}
-		})
-		defer ahead.wait()
-		defer cancel()
-		const most, slack = 1100, 64 << 10 // deflate's ratio
-		for range l.files {
-			j, err := ahead.next(ctx)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if _, isZip := s.(*zipSource); isZip && len(j.data) > most*len(data)+slack {
-				t.Errorf("%d bytes from an input of %d", len(j.data), len(data))
-			}
-			if j.label < -1 || int(j.label) >= len(l.classes) {
-				t.Errorf("label %d of %d classes", j.label, len(l.classes))
-			}
-			ahead.release(j)
-		}
+		allocatesLittle(t, data, func() { readAll(t, in, format, data) })
 	})
+}
+
+// readAll lists and reads the input at path in, which holds data.
+func readAll(t *testing.T, in, format string, data []byte) {
+	cfg := WriteConfig{In: in, Format: format}
+	cfg.setDefaults()
+	s, err := openSource(t.Context(), &cfg, in, in+".tmp")
+	if err != nil {
+		return
+	}
+	defer s.Close()
+	l, err := listSources(t.Context(), &cfg, []source{s})
+	if err != nil {
+		return
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	memory := newPixelMemory()
+	ahead := newReadAhead(ctx, []source{s}, l.files, 2, func() *examiner {
+		return &examiner{check: CheckHeader, decoder: decoder{memory: memory}}
+	})
+	defer ahead.wait()
+	defer cancel()
+	const most, slack = 1100, 64 << 10 // deflate's ratio
+	for range l.files {
+		j, err := ahead.next(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, isZip := s.(*zipSource); isZip && len(j.data) > most*len(data)+slack {
+			t.Errorf("%d bytes from an input of %d", len(j.data), len(data))
+		}
+		if j.label < -1 || int(j.label) >= len(l.classes) {
+			t.Errorf("label %d of %d classes", j.label, len(l.classes))
+		}
+		ahead.release(j)
+	}
 }
 
 func FuzzTar(f *testing.F) {
