@@ -29,9 +29,12 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // one.
 var errNotImage = errors.New("not an image")
 
-// rejectError is the outcome of a file that is named like an image and cannot
-// become a row of a shard.
-type rejectError struct{ reason string }
+// rejectError is the outcome of a file that is named like an image, or wanted
+// for another reason, and cannot become a row of a shard.
+type rejectError struct {
+	reason string
+	wanted bool
+}
 
 func (e *rejectError) Error() string { return e.reason }
 
@@ -131,9 +134,9 @@ func (r *readAhead) release(j *job) {
 func (r *readAhead) read(j *job) error {
 	switch {
 	case j.fault != faultNone:
-		return &rejectError{j.fault.String()}
+		return &rejectError{reason: j.fault.String()}
 	case !utf8.ValidString(j.key):
-		return &rejectError{"the name is not UTF-8"}
+		return &rejectError{reason: "the name is not UTF-8"}
 	}
 	f, size, err := r.sources[j.source].open(&j.file)
 	if err != nil {
@@ -141,7 +144,7 @@ func (r *readAhead) read(j *job) error {
 	}
 	defer f.Close()
 	if size > maxImageBytes {
-		return r.named(j, &rejectError{fmt.Sprintf("has %d bytes, the limit is %d", size, maxImageBytes)})
+		return r.named(j, &rejectError{reason: fmt.Sprintf("has %d bytes, the limit is %d", size, maxImageBytes)})
 	}
 	if err := r.window.acquire(j.seq, size); err != nil {
 		return err
@@ -154,7 +157,7 @@ func (r *readAhead) read(j *job) error {
 // errNotImage.
 func (r *readAhead) named(j *job, err error) error {
 	var reject *rejectError
-	if errors.As(err, &reject) && !hasImageExtension(j.key) {
+	if errors.As(err, &reject) && !reject.wanted && !hasImageExtension(j.key) {
 		return errNotImage
 	}
 	return err

@@ -72,6 +72,8 @@ type contents struct {
 	numbered bool // labels are numbers that came with the input; a class may have no name
 	skipped  int64
 	index    map[string]int32 // of classes
+
+	unusedLabels int64 // names in the input's own file of labels that it does not have
 }
 
 // add adds a file to the named class; "" is none.

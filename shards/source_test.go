@@ -90,7 +90,7 @@ func tarOfTars(tb testing.TB, files []member) []byte {
 		classes[class] = append(classes[class], member{name, f.data})
 	}
 	for _, class := range slices.Sorted(maps.Keys(classes)) {
-		outer = append(outer, member{class + ".tar", tarOf(tb, classes[class])})
+		outer = append(outer, member{class + []string{".tar", ".TAR"}[len(class)%2], tarOf(tb, classes[class])})
 	}
 	return tarOf(tb, outer)
 }
@@ -301,7 +301,25 @@ func TestLabels(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}
+	for name, c := range map[string]struct {
+		labels             string
+		unlabelled, unused int64
+	}{
+		"a byte order mark":    {"\ufeffval_00000001.JPEG\tx\nval_00000002.JPEG\tx\n \t\nval_00000003.JPEG\ty\n", 0, 0},
+		"folders in front":     {"data/val/val_00000001.JPEG\tx\ndata/val/val_00000002.JPEG\tx\ndata/val/val_00000003.JPEG\ty\n", 0, 0},
+		"an archive in front":  {"val.tar@/val_00000001.JPEG\tx\nval.tar@/val_00000002.JPEG\tx\nval.tar@/val_00000003.JPEG\ty\n", 0, 0},
+		"unknown names":        {"val_00000001.JPEG\tx\na\tx\nb\ty\n", 2, 2},
+		"different folders":    {"a/val_00000001.JPEG\tx\nval_00000002.JPEG\tx\n", 2, 1},
+		"numbers for some":     {"val_00000001.JPEG 3", 2, 0},
+		"the same label twice": {"val_00000001.JPEG\tx\nval_00000001.JPEG\tx\n", 2, 0},
+	} {
+		_, report := shardInto(t, WriteConfig{In: val, Labels: put(t, "labels.txt", []byte(c.labels))})
+		if report.Unlabelled != c.unlabelled || report.UnusedLabels != c.unused {
+			t.Errorf("%s: %d are unlabelled and %d labels unused, want %d and %d", name, report.Unlabelled, report.UnusedLabels, c.unlabelled, c.unused)
+		}
+	}
 	for labels, want := range map[string]string{
+		"v\x00a\x00l\x00":         "line 1: holds a zero byte",
 		"1\n2\n":                  "has 2 labels for 3 images",
 		"1\n0\n2":                 "line 2: ",
 		"nothing\tof this":        "none of its names",
@@ -322,14 +340,25 @@ func TestLabels(t *testing.T) {
 // The published implementation keeps train.zip and, beside it, train_map.txt.
 func TestZipWithAMap(t *testing.T) {
 	p := picture(t, "jpeg", 3, 3, 1)
+	for _, folder := range []string{"", "/", "train/", "train.zip@/"} {
+		dir := tree(t, map[string][]byte{
+			"train.zip":     zipOf(t, []member{{"n02/b.JPEG", p}, {"n01/a.JPEG", p}, {"n02/c.JPEG", p}}),
+			"train_map.txt": []byte(folder + "n01/a.JPEG\t1\n" + folder + "n02/b.JPEG\t0\n" + folder + "n02/c.JPEG\t0\n" + folder + "n03/d.JPEG\t2\n"),
+		})
+		out, report := shardInto(t, WriteConfig{In: filepath.Join(dir, "train.zip")})
+		want := map[string]string{"n01/a.JPEG": "1 n01", "n02/b.JPEG": "0 n02", "n02/c.JPEG": "0 n02"}
+		if diff := cmp.Diff(want, classesOf(t, out)); diff != "" || report.UnusedLabels != 1 {
+			t.Errorf("%q: %d labels unused; classes (-want +got):\n%s", folder, report.UnusedLabels, diff)
+		}
+	}
+	// The zip may have folders that the map does not.
 	dir := tree(t, map[string][]byte{
-		"train.zip":     zipOf(t, []member{{"n02/b.JPEG", p}, {"n01/a.JPEG", p}, {"n02/c.JPEG", p}}),
-		"train_map.txt": []byte("n01/a.JPEG\t1\nn02/b.JPEG\t0\nn02/c.JPEG\t0\n"),
+		"val.zip":     zipOf(t, []member{{"val/n02/b.JPEG", p}, {"val/n01/a.JPEG", p}}),
+		"val_map.txt": []byte("n01/a.JPEG\tcat\nn02/b.JPEG\tdog\n"),
 	})
-	out, _ := shardInto(t, WriteConfig{In: filepath.Join(dir, "train.zip")})
-	want := map[string]string{"n01/a.JPEG": "1 n01", "n02/b.JPEG": "0 n02", "n02/c.JPEG": "0 n02"}
-	if diff := cmp.Diff(want, classesOf(t, out)); diff != "" {
-		t.Errorf("classes (-want +got):\n%s", diff)
+	out, _ := shardInto(t, WriteConfig{In: filepath.Join(dir, "val.zip")})
+	if diff := cmp.Diff(map[string]string{"val/n01/a.JPEG": "0 cat", "val/n02/b.JPEG": "1 dog"}, classesOf(t, out)); diff != "" {
+		t.Errorf("folders in the zip (-want +got):\n%s", diff)
 	}
 }
 
@@ -338,11 +367,47 @@ func TestWebDatasetSamples(t *testing.T) {
 	in := put(t, "x.tar", tarOf(t, []member{
 		{"0001.jpg", p}, {"0001.cls", []byte("7")}, {"0001.seg.png", p}, {"0001.json", []byte("{}")},
 		{"0002.png", p}, {"0002.cls", []byte("0")}, {"a/0003.jpg", p},
+		{"0004.JPEG", p}, {"0004.CLS", []byte("1")}, {"a/0005.jpeg", p}, {"a/0005.cls.txt", []byte("2\n")},
 	}))
 	out, report := shardInto(t, WriteConfig{In: in})
-	want := map[string]string{"0001.jpg": "7 7", "0002.png": "0 0", "a/0003.jpg": ""}
-	if diff := cmp.Diff(want, classesOf(t, out)); diff != "" || report.Skipped != 2 {
-		t.Errorf("skipped %d, classes (-want +got):\n%s", report.Skipped, diff)
+	want := map[string]string{"0001.jpg": "7 7", "0002.png": "0 0", "a/0003.jpg": "", "0004.JPEG": "1 1", "a/0005.jpeg": "2 a"}
+	if diff := cmp.Diff(want, classesOf(t, out)); diff != "" || report.Skipped != 2 || report.Unlabelled != 1 {
+		t.Errorf("report is %+v, classes (-want +got):\n%s", report, diff)
+	}
+}
+
+// Every line of a list was meant to be an image.
+func TestListOfWhatIsNotThere(t *testing.T) {
+	in := tree(t, map[string][]byte{
+		"a/1.png":  picture(t, "png", 3, 3, 1),
+		"a/2.png":  picture(t, "png", 3, 3, 2),
+		"a/text":   []byte("no image"),
+		"list.txt": []byte("\ufeffa/1.png\na/2.png 5\n# a comment\na\n  \na/text\n"),
+	})
+	out, report := shardInto(t, WriteConfig{In: filepath.Join(in, "list.txt"), MaxBad: 1})
+	if report.Rows != 1 || report.Rejected != 3 || report.Skipped != 1 {
+		t.Errorf("report is %+v", report)
+	}
+	rejected, err := os.ReadFile(filepath.Join(out, rejectedName))
+	if err != nil || !strings.Contains(string(rejected), `{"key":"a/2.png 5","reason":"there is no such file`) {
+		t.Errorf("rejected.jsonl is %s (%v)", rejected, err)
+	}
+}
+
+// Names are never paths to other places, whatever is in them.
+func TestOddNames(t *testing.T) {
+	p := picture(t, "png", 3, 3, 1)
+	files := []member{{"/abs/a.png", p}, {"../../up/b.png", p}, {"c/./d/../e.png", p}, {"new\nline/\t.png", p}, {"x.jpg/f.JPG", p}, {"bad\xff/g.png", p}, {"h/empty.png", nil}, {"i/same.png", nil}, {"i/same.png", p}, {"-.png", p}}
+	want := []string{"-.png", "abs/a.png", "c/e.png", "i/same.png", "new\nline/\t.png", "up/b.png", "x.jpg/f.JPG"}
+	for name, data := range map[string][]byte{"tar": tarOf(t, files), "zip": zipOf(t, files)} {
+		out, report := shardInto(t, WriteConfig{In: put(t, "x", data), MaxBad: 1})
+		var got []string
+		for _, r := range rows(t, out) {
+			got = append(got, r.Key)
+		}
+		if diff := cmp.Diff(want, got); diff != "" || report.Rejected != 3 {
+			t.Errorf("%s: report is %+v, keys (-want +got):\n%s", name, report, diff)
+		}
 	}
 }
 

@@ -170,11 +170,11 @@ func (l *tarLister) file(h *tar.Header, f file, class, dir string) error {
 	for name := range h.PAXRecords {
 		sparse = sparse || strings.HasPrefix(name, "GNU.sparse.")
 	}
-	name, isTarName := strings.CutSuffix(f.key, ".tar")
+	name, isTarName := cutSuffixFold(f.key, ".tar")
 	switch {
 	case sparse:
 		f.fault = faultSparse
-	case strings.HasSuffix(f.key, ".cls"):
+	case isClassFile(f.key):
 		l.classFiles = true
 	case dir == "" && isTarName:
 		head := make([]byte, tarBlock)
@@ -259,12 +259,13 @@ func (s *tarSource) labelSamples(c *contents) error {
 		f := &c.files[i]
 		name, extension := sampleName(f.key)
 		switch {
-		case strings.HasSuffix(f.key, ".cls"):
+		case isClassFile(f.key):
 			value, err := s.classFile(f)
 			if err != nil {
 				return err
 			}
-			values[strings.TrimSuffix(f.key, ".cls")] = value
+			sample, _ := cutClass(f.key)
+			values[sample] = value
 		case isPlain(extension) && hasImageExtension(extension):
 			images[name] = true
 		}
@@ -273,7 +274,7 @@ func (s *tarSource) labelSamples(c *contents) error {
 	for _, f := range c.files {
 		name, extension := sampleName(f.key)
 		switch {
-		case strings.HasSuffix(f.key, ".cls"):
+		case isClassFile(f.key):
 		case images[name] && !(isPlain(extension) && hasImageExtension(extension)):
 			c.skipped++
 		default:
@@ -299,6 +300,29 @@ func sampleName(key string) (name, extension string) {
 		return dir + base[:i], base[i:]
 	}
 	return key, ""
+}
+
+// cutClass returns the name of the sample whose class is in the file. As in
+// the WebDataset library, case does not matter.
+func cutClass(key string) (sample string, isClass bool) {
+	if sample, isClass = cutSuffixFold(key, ".cls"); !isClass {
+		sample, isClass = cutSuffixFold(key, ".cls.txt")
+	}
+	return sample, isClass
+}
+
+func isClassFile(key string) bool {
+	_, isClass := cutClass(key)
+	return isClass
+}
+
+// cutSuffixFold is strings.CutSuffix for a suffix in any case.
+func cutSuffixFold(s, suffix string) (before string, found bool) {
+	i := len(s) - len(suffix)
+	if i < 0 || !strings.EqualFold(s[i:], suffix) {
+		return s, false
+	}
+	return s[:i], true
 }
 
 // isPlain tells .png from .seg.png.

@@ -125,6 +125,9 @@ type WriteReport struct {
 	Skipped  int64 `json:"skipped"`     // not images, and not named like images
 	Shards   int   `json:"shards"`
 	Kept     int   `json:"kept_shards"` // of them, finished by an earlier run
+
+	Unlabelled   int64 `json:"unlabelled"`    // files named like images that have no class
+	UnusedLabels int64 `json:"unused_labels"` // names in files of labels that no input has
 }
 
 // WriteProgress is how far Write has come.
@@ -221,6 +224,7 @@ func (w *writer) run(ctx context.Context) (m Manifest, err error) {
 			return Manifest{}, err
 		}
 	}
+	w.report.Skipped, w.report.Unlabelled, w.report.UnusedLabels = list.skipped, list.unlabelled, list.unusedLabels
 	if finished != nil {
 		return w.leave(finished)
 	}
@@ -232,7 +236,6 @@ func (w *writer) run(ctx context.Context) (m Manifest, err error) {
 		w.manifest.Order, w.manifest.Seed = w.cfg.Order, w.cfg.Seed
 	}
 	w.total = int64(len(list.files))
-	w.report.Skipped = list.skipped
 
 	files, err := w.begin(ctx, before, list)
 	if err != nil {
@@ -297,7 +300,8 @@ func (w *writer) earlier() (*state, *Manifest, error) {
 
 // leave ends a resumed run that has nothing left to do.
 func (w *writer) leave(m *Manifest) (Manifest, error) {
-	w.report = WriteReport{Rows: m.Rows, Bytes: m.ImageBytes, Shards: len(m.Shards), Kept: len(m.Shards)}
+	w.report.Rows, w.report.Bytes = m.Rows, m.ImageBytes
+	w.report.Shards, w.report.Kept = len(m.Shards), len(m.Shards)
 	return *m, removeState(w.cfg.fs, w.cfg.Out)
 }
 

@@ -52,14 +52,18 @@ func (s *zipSource) labelByMap(c *contents) error {
 	if err != nil {
 		return err
 	}
-	return labels.apply(c)
+	if err := labels.apply(c); err != nil {
+		return err
+	}
+	c.unusedLabels = labels.unused()
+	return nil
 }
 
 func (s *zipSource) open(f *file) (io.ReadCloser, int64, error) {
 	const encrypted = 1
 	z := s.files[f.at]
 	if z.Flags&encrypted != 0 {
-		return nil, 0, &rejectError{"is encrypted"}
+		return nil, 0, &rejectError{reason: "is encrypted"}
 	}
 	r, err := z.Open()
 	if err != nil {
@@ -74,7 +78,10 @@ func (s *zipSource) fileError(err error) error {
 	if errors.As(err, &system) {
 		return err
 	}
-	return &rejectError{fmt.Sprintf("damaged in the zip: %v", err)}
+	if errors.Is(err, zip.ErrAlgorithm) {
+		return &rejectError{reason: "is compressed by other means than deflate, which is not supported"}
+	}
+	return &rejectError{reason: fmt.Sprintf("damaged in the zip: %v", err)}
 }
 
 // zipFile is a file of a zip that has no more bytes than the zip says.
