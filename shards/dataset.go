@@ -94,6 +94,10 @@ func (d *Dataset) Manifest() Manifest {
 	m := d.manifest
 	m.Classes = slices.Clone(m.Classes)
 	m.Shards = slices.Clone(m.Shards)
+	if m.Sharding != nil {
+		s := *m.Sharding
+		m.Sharding = &s
+	}
 	return m
 }
 

@@ -300,7 +300,9 @@ func FuzzParseManifest(f *testing.F) {
 	f.Add(data)
 	f.Add([]byte(`{"version":1,"rows":1,"shards":[{"name":"..","rows":1,"bytes":1}]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		m, err := parseManifest(data)
+		var m Manifest
+		var err error
+		allocatesLittle(t, data, func() { m, err = parseManifest(data) })
 		if err != nil {
 			return
 		}
@@ -327,31 +329,35 @@ func FuzzShardFile(f *testing.F) {
 		f.Add(data)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		var file *shardFile
-		if err := guard(func() (err error) { file, err = parseShard(data); return err }); err != nil {
-			return
-		}
-		rows := int64(0)
-		for i := range file.blocks {
-			err := guard(func() error {
-				b, err := file.batch(i)
-				if err != nil {
-					return err
-				}
-				for row := range int(b.rows) {
-					if s, err := b.sample(row, file.formats, 2); err == nil && len(s.Image) > len(data) {
-						t.Errorf("an image of %d bytes in a file of %d", len(s.Image), len(data))
-					}
-				}
-				rows += b.rows
-				return nil
-			})
-			if err != nil {
-				t.Errorf("a record batch that was read at first fails later: %v", err)
-			}
-		}
-		if rows != file.rows {
-			t.Errorf("%d rows, then %d", file.rows, rows)
-		}
+		allocatesLittle(t, data, func() { readShard(t, data) })
 	})
+}
+
+func readShard(t *testing.T, data []byte) {
+	var file *shardFile
+	if err := guard(func() (err error) { file, err = parseShard(data); return err }); err != nil {
+		return
+	}
+	rows := int64(0)
+	for i := range file.blocks {
+		err := guard(func() error {
+			b, err := file.batch(i)
+			if err != nil {
+				return err
+			}
+			for row := range int(b.rows) {
+				if s, err := b.sample(row, file.formats, 2); err == nil && len(s.Image) > len(data) {
+					t.Errorf("an image of %d bytes in a file of %d", len(s.Image), len(data))
+				}
+			}
+			rows += b.rows
+			return nil
+		})
+		if err != nil {
+			t.Errorf("a record batch that was read at first fails later: %v", err)
+		}
+	}
+	if rows != file.rows {
+		t.Errorf("%d rows, then %d", file.rows, rows)
+	}
 }

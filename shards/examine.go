@@ -76,7 +76,7 @@ func (e *examiner) examine(ctx context.Context, j *job) error {
 		if !hasImageExtension(j.key) {
 			return errNotImage
 		}
-		return &rejectError{err.Error()}
+		return &rejectError{reason: err.Error()}
 	}
 	shrink := e.maxSide > 0 && max(j.header.Width, j.header.Height) > e.maxSide
 	if shrink || e.check == CheckDecode {
@@ -88,7 +88,7 @@ func (e *examiner) examine(ctx context.Context, j *job) error {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			return &rejectError{err.Error()}
+			return &rejectError{reason: err.Error()}
 		}
 	}
 	j.crc = crc32.Checksum(j.data, castagnoli)

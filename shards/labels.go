@@ -20,8 +20,13 @@ const maxClasses = 1 << 20
 // names.
 type labels struct {
 	path    string
-	byName  map[string]string
+	byName  map[string]label
 	inOrder []string // from 1, as ILSVRC's ground truth; nil: byName
+}
+
+type label struct {
+	value string
+	used  bool // an input has a file of that name
 }
 
 // readLabels reads lines of a name and a label with a tab (or a space) between
@@ -46,13 +51,13 @@ func readLabels(name string) (*labels, error) {
 			l.inOrder = append(l.inOrder, value)
 		} else {
 			if l.byName == nil {
-				l.byName = map[string]string{}
+				l.byName = map[string]label{}
 			}
 			key := archiveKey(string(line[:i]))
-			if before, found := l.byName[key]; found && before != value {
-				return fmt.Errorf("%s has the label %s and the label %s", key, before, value)
+			if before, found := l.byName[key]; found && before.value != value {
+				return fmt.Errorf("%s has the label %s and the label %s", key, before.value, value)
 			}
-			l.byName[key] = value
+			l.byName[key] = label{value: value}
 		}
 		if l.byName != nil && l.inOrder != nil {
 			return errors.New("some lines have a name and some have none")
@@ -68,30 +73,84 @@ func readLabels(name string) (*labels, error) {
 	return l, nil
 }
 
-// apply gives the files their labels. A file of another folder than the labels
-// say is found by its own name.
+// apply gives the files their labels. Names in the input may have folders in
+// front of those that the labels have, or the other way round, as long as the
+// labels' folders are the same for all.
 func (l *labels) apply(c *contents) error {
 	if l.inOrder != nil {
 		return l.applyInOrder(c)
 	}
-	found := 0
-	err := c.relabel(func(key string) (string, bool) {
-		value, ok := l.byName[key]
-		if !ok {
-			value, ok = l.byName[path.Base(key)]
+	prefix, matches := "", false
+	for more := true; more && !matches; {
+		if matches = l.matches(c, prefix); !matches {
+			prefix, more = l.longerPrefix(prefix)
 		}
-		if ok {
-			found++
-		}
-		return value, ok
-	})
-	if err == nil && found == 0 {
-		err = errors.New("none of its names is one of the input's")
 	}
+	if !matches {
+		return fmt.Errorf("%s: none of its names is one of the input's", l.path)
+	}
+	err := c.relabel(func(key string) (string, bool) {
+		name, found := l.find(prefix, key)
+		if !found {
+			return "", false
+		}
+		v := l.byName[name]
+		v.used = true
+		l.byName[name] = v
+		return v.value, true
+	})
 	if err != nil {
 		return fmt.Errorf("%s: %w", l.path, err)
 	}
 	return nil
+}
+
+// matches reports whether any file has a label, its name there beginning with
+// the prefix.
+func (l *labels) matches(c *contents, prefix string) bool {
+	return slices.ContainsFunc(c.files, func(f file) bool {
+		_, found := l.find(prefix, f.key)
+		return found
+	})
+}
+
+// find is the name that the labels have for a file: the prefix and its key, or
+// what is left of the key without some of its first folders.
+func (l *labels) find(prefix, key string) (name string, found bool) {
+	for more := true; more; _, key, more = strings.Cut(key, "/") {
+		if _, found := l.byName[prefix+key]; found {
+			return prefix + key, true
+		}
+	}
+	return "", false
+}
+
+// longerPrefix is the prefix and one more folder, if all names begin with it.
+func (l *labels) longerPrefix(prefix string) (longer string, all bool) {
+	for name := range l.byName {
+		if longer == "" {
+			folder, _, found := strings.Cut(name[len(prefix):], "/")
+			if !found {
+				return "", false
+			}
+			longer = prefix + folder + "/"
+		}
+		if !strings.HasPrefix(name, longer) {
+			return "", false
+		}
+	}
+	return longer, true
+}
+
+// unused counts the names that no input has.
+func (l *labels) unused() int64 {
+	n := int64(0)
+	for _, v := range l.byName {
+		if !v.used {
+			n++
+		}
+	}
+	return n
 }
 
 func (l *labels) applyInOrder(c *contents) error {

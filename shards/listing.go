@@ -17,9 +17,11 @@ import (
 
 // listing is the content of all inputs, in the order of the output.
 type listing struct {
-	classes []string
-	files   []file
-	skipped int64 // that are not even looked at
+	classes      []string
+	files        []file
+	skipped      int64 // that are not even looked at
+	unlabelled   int64 // named like images, and without a class
+	unusedLabels int64 // names in files of labels that no input has
 }
 
 // listSources lists and joins the inputs.
@@ -48,13 +50,21 @@ func listSources(ctx context.Context, cfg *WriteConfig, sources []source) (*list
 		inputs[i] = c
 	}
 	l := &listing{}
+	if given != nil {
+		l.unusedLabels = given.unused()
+	}
 	if err := l.joinClasses(inputs); err != nil {
 		return nil, err
 	}
 	for i, c := range inputs {
 		l.skipped += c.skipped
+		l.unusedLabels += c.unusedLabels
 		for j := range c.files {
-			c.files[j].source = uint16(i)
+			f := &c.files[j]
+			f.source = uint16(i)
+			if f.label < 0 && f.fault == faultNone && hasImageExtension(f.key) {
+				l.unlabelled++
+			}
 		}
 		if i == 0 {
 			l.files = c.files // without a copy of what can be millions

@@ -24,7 +24,17 @@ type Manifest struct {
 	Order      Order       `json:"order,omitempty"`    // of the images; "": sorted by key
 	Seed       uint64      `json:"seed,omitempty"`     // of the order
 	MaxSide    int         `json:"max_side,omitempty"` // larger images were shrunk to it and became JPEGs; 0: none was
+	Sharding   *Sharding   `json:"sharding,omitempty"` // what it was made from; nil in early manifests
 	Shards     []ShardInfo `json:"shards"`             // in dataset order
+}
+
+// Sharding is what, besides the order and the largest side, a run must share
+// with another one to give the same dataset.
+type Sharding struct {
+	ShardSize int64  `json:"shard_size"`
+	Check     Check  `json:"check"`
+	Files     int64  `json:"files"`   // in the inputs
+	Listing   string `json:"listing"` // digest of their names, labels and sizes, as far as archives list these
 }
 
 // ShardInfo is the manifest's entry for one shard.

@@ -31,9 +31,6 @@ func (s *listSource) list(ctx context.Context) (*contents, error) {
 	var names []string
 	local := true
 	err = eachLine(io.NewSectionReader(s.archive, 0, s.size), func(line []byte) error {
-		if bytes.IndexByte(line, 0) >= 0 {
-			return errors.New("holds a zero byte: not a list of paths")
-		}
 		name := filepath.Clean(filepath.FromSlash(string(line)))
 		names = append(names, name)
 		local = local && filepath.IsLocal(name)
@@ -87,23 +84,30 @@ func (s *listSource) open(f *file) (io.ReadCloser, int64, error) {
 	info, err := os.Stat(filepath.Join(s.folder.root, filepath.FromSlash(f.key)))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, 0, &rejectError{"there is no such file"}
+		return nil, 0, &rejectError{reason: "there is no such file: a line is a path and nothing else", wanted: true}
 	case err != nil:
 		return nil, 0, err
 	case !info.Mode().IsRegular():
-		return nil, 0, &rejectError{"is not a file"}
+		return nil, 0, &rejectError{reason: "is not a file", wanted: true}
 	}
 	return s.folder.open(f)
 }
 
-// eachLine calls f for every line that is not empty, without its end.
+// eachLine calls f for every line that is not blank, without its end and
+// without the byte order mark that some editors put at the begin of a text.
 func eachLine(r io.Reader, f func(line []byte) error) error {
 	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, 1<<20)
 	for n := 1; lines.Scan(); n++ {
 		line := bytes.TrimSuffix(lines.Bytes(), []byte("\r"))
-		if len(line) == 0 {
+		if n == 1 {
+			line = bytes.TrimPrefix(line, []byte("\ufeff"))
+		}
+		if len(bytes.TrimSpace(line)) == 0 {
 			continue
+		}
+		if bytes.IndexByte(line, 0) >= 0 {
+			return fmt.Errorf("line %d: holds a zero byte: is no text in UTF-8", n)
 		}
 		if err := f(line); err != nil {
 			return fmt.Errorf("line %d: %w", n, err)

@@ -29,9 +29,12 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // one.
 var errNotImage = errors.New("not an image")
 
-// rejectError is the outcome of a file that is named like an image and cannot
-// become a row of a shard.
-type rejectError struct{ reason string }
+// rejectError is the outcome of a file that is named like an image, or wanted
+// for another reason, and cannot become a row of a shard.
+type rejectError struct {
+	reason string
+	wanted bool
+}
 
 func (e *rejectError) Error() string { return e.reason }
 
@@ -131,9 +134,9 @@ func (r *readAhead) release(j *job) {
 func (r *readAhead) read(j *job) error {
 	switch {
 	case j.fault != faultNone:
-		return &rejectError{j.fault.String()}
+		return &rejectError{reason: j.fault.String()}
 	case !utf8.ValidString(j.key):
-		return &rejectError{"the name is not UTF-8"}
+		return &rejectError{reason: "the name is not UTF-8"}
 	}
 	f, size, err := r.sources[j.source].open(&j.file)
 	if err != nil {
@@ -141,7 +144,7 @@ func (r *readAhead) read(j *job) error {
 	}
 	defer f.Close()
 	if size > maxImageBytes {
-		return r.named(j, &rejectError{fmt.Sprintf("has %d bytes, the limit is %d", size, maxImageBytes)})
+		return r.named(j, &rejectError{reason: fmt.Sprintf("has %d bytes, the limit is %d", size, maxImageBytes)})
 	}
 	if err := r.window.acquire(j.seq, size); err != nil {
 		return err
@@ -154,29 +157,36 @@ func (r *readAhead) read(j *job) error {
 // errNotImage.
 func (r *readAhead) named(j *job, err error) error {
 	var reject *rejectError
-	if errors.As(err, &reject) && !hasImageExtension(j.key) {
+	if errors.As(err, &reject) && !reject.wanted && !hasImageExtension(j.key) {
 		return errNotImage
 	}
 	return err
 }
 
-// fill reads the whole of f, which has the given size.
+// fill reads the whole of f, which should have the given size. Memory grows
+// with what really comes.
 func (r *readAhead) fill(j *job, f io.Reader, size int) error {
+	const first = 1 << 20
 	j.buf = r.buffers.Get().(*[]byte)
-	if cap(*j.buf) <= size {
-		*j.buf = make([]byte, size+1)
+	if need := min(size, first) + 1; cap(*j.buf) < need {
+		*j.buf = make([]byte, need)
 	}
-	// One byte more than there should be, to see that the file ends here.
-	buf := (*j.buf)[:size+1]
-	n, err := io.ReadFull(f, buf)
-	j.data = buf[:size]
-	switch {
-	case err == nil || (err == io.ErrUnexpectedEOF || err == io.EOF) && n != size:
-		return errChanged(j.key)
-	case err == io.ErrUnexpectedEOF || err == io.EOF:
-		return nil
-	default:
-		return err
+	n := 0
+	for {
+		// One byte more than there should be, to see that the file ends here.
+		buf := (*j.buf)[:min(size+1, cap(*j.buf))]
+		more, err := io.ReadFull(f, buf[n:])
+		n += more
+		j.data = buf[:min(n, size)]
+		switch {
+		case err == nil && n > size, (err == io.ErrUnexpectedEOF || err == io.EOF) && n != size:
+			return errChanged(j.key)
+		case err == io.ErrUnexpectedEOF || err == io.EOF:
+			return nil
+		case err != nil:
+			return err
+		}
+		*j.buf = append(make([]byte, 0, min(size+1, 2*n)), buf...)
 	}
 }
 

@@ -1,6 +1,7 @@
 package shards
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,32 +16,37 @@ import (
 )
 
 // stateName is a file that stands in Out until the manifest does: the settings
-// that a resumed run must share, and the shards that are finished.
+// and inputs that a resumed run must share, and the shards that are finished.
 const stateName = "sharding.json"
 
 type state struct {
-	Version   int         `json:"version"`
-	ShardSize int64       `json:"shard_size"`
-	Order     Order       `json:"order"`
-	Seed      uint64      `json:"seed"`
-	MaxSide   int         `json:"max_side"`
-	Check     Check       `json:"check"`
-	Files     int64       `json:"files"`   // in the inputs
-	Listing   string      `json:"listing"` // digest of their names and labels
-	Shards    []ShardInfo `json:"shards"`
+	Version int    `json:"version"`
+	Order   Order  `json:"order"`
+	Seed    uint64 `json:"seed"`
+	MaxSide int    `json:"max_side"`
+	Sharding
+	Shards []ShardInfo `json:"shards"`
 }
 
-func (w *writer) newState(list *listing) state {
+// settings are the state of a run that has not listed its inputs.
+func (c *WriteConfig) settings() state {
 	return state{
-		Version:   formatVersion,
-		ShardSize: w.cfg.ShardSize,
-		Order:     w.cfg.Order,
-		Seed:      w.cfg.Seed,
-		MaxSide:   w.cfg.MaxSide,
-		Check:     w.cfg.Check,
-		Files:     int64(len(list.files)),
-		Listing:   list.digest(),
+		Version:  formatVersion,
+		Order:    c.Order,
+		Seed:     c.Seed,
+		MaxSide:  c.MaxSide,
+		Sharding: Sharding{ShardSize: c.ShardSize, Check: c.Check},
 	}
+}
+
+// finalState is the state of the run that ended with the manifest. What early
+// manifests do not tell is taken from now.
+func (m *Manifest) finalState(now state) state {
+	s := state{Version: m.Version, Order: cmp.Or(m.Order, OrderPath), Seed: m.Seed, MaxSide: m.MaxSide, Sharding: now.Sharding, Shards: m.Shards}
+	if m.Sharding != nil {
+		s.Sharding = *m.Sharding
+	}
+	return s
 }
 
 // readState reads the state; where there is none the error is an
@@ -53,7 +59,7 @@ func readState(dir string) (state, error) {
 	}
 	var s state
 	if err := json.Unmarshal(data, &s); err != nil {
-		return state{}, fmt.Errorf("%s: %w: write to an empty folder", path, err)
+		return state{}, fmt.Errorf("%s: %w: %s", path, err, emptyFolder)
 	}
 	return s, nil
 }
@@ -103,15 +109,16 @@ func inUse(dir string, resume bool) (bool, error) {
 	}), nil
 }
 
+const emptyFolder = "write to an empty folder"
+
 // continues says why a run with settings s cannot continue the one before.
-func (s state) continues(before state) error {
-	const remedy = "write to an empty folder"
+func (s *state) continues(before *state) error {
 	differs := func(what string, then any) error {
-		return fmt.Errorf("the interrupted run had %s %v: give the same, or %s", what, then, remedy)
+		return fmt.Errorf("the run before had %s %v: give the same, or %s", what, then, emptyFolder)
 	}
 	switch {
 	case s.Version != before.Version:
-		return fmt.Errorf("the interrupted run wrote version %d, this program writes %d: %s", before.Version, s.Version, remedy)
+		return fmt.Errorf("the run before wrote version %d, this program writes %d: %s", before.Version, s.Version, emptyFolder)
 	case s.ShardSize != before.ShardSize:
 		return differs("a shard size of", before.ShardSize)
 	case s.Order != before.Order:
@@ -122,8 +129,14 @@ func (s state) continues(before state) error {
 		return differs("a largest side of", before.MaxSide)
 	case s.Check != before.Check:
 		return differs("the check", before.Check)
-	case s.Files != before.Files || s.Listing != before.Listing:
-		return fmt.Errorf("the input or its labels have changed since the interrupted run (%d files then, %d now): %s", before.Files, s.Files, remedy)
+	}
+	return nil
+}
+
+// hasInputOf says why the inputs of a run are not those of the one before.
+func (s *state) hasInputOf(before *state) error {
+	if s.Files != before.Files || s.Listing != before.Listing {
+		return fmt.Errorf("the run before had other inputs or labels, or they have changed since (%d files then, %d now): give the same, or %s", before.Files, s.Files, emptyFolder)
 	}
 	return nil
 }

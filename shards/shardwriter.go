@@ -24,25 +24,32 @@ const maxBatchBytes = 16 << 20
 
 // shardWriter writes one shard. The file appears under its name in finish.
 type shardWriter struct {
-	info  ShardInfo
-	out   hashedFile
-	ipc   *ipc.FileWriter
-	batch *rowBatch
+	info    ShardInfo
+	out     hashedFile
+	ipc     *ipc.FileWriter
+	batches rowBatches
 }
+
+// rowBatches are the batch that rows are added to and the one before, which
+// may still be hashed.
+type rowBatches [2]*rowBatch
+
+func newRowBatches() rowBatches { return rowBatches{newRowBatch(), newRowBatch()} }
 
 // shardName is the file name of the n-th shard.
 func shardName(n int) string { return fmt.Sprintf("shard-%05d.arrow", n) }
 
-// newShardWriter starts the shard; batch is scratch memory and empty.
-func newShardWriter(fsys atomicfile.FS, dir, name string, batch *rowBatch) (*shardWriter, error) {
+// newShardWriter starts the shard; batches is scratch memory.
+func newShardWriter(fsys atomicfile.FS, dir, name string, batches rowBatches) (*shardWriter, error) {
 	f, err := atomicfile.CreateOn(fsys, filepath.Join(dir, name))
 	if err != nil {
 		return nil, err
 	}
+	batches[0].reset()
 	w := &shardWriter{
-		info:  ShardInfo{Name: name},
-		out:   hashedFile{file: f, hash: sha256.New()},
-		batch: batch,
+		info:    ShardInfo{Name: name},
+		out:     hashedFile{file: f, hash: sha256.New()},
+		batches: batches,
 	}
 	if w.ipc, err = ipc.NewFileWriter(&w.out, ipc.WithSchema(shardSchema)); err != nil {
 		return nil, errors.Join(err, f.Close())
@@ -52,22 +59,23 @@ func newShardWriter(fsys atomicfile.FS, dir, name string, batch *rowBatch) (*sha
 
 // append adds a row. It does not keep the job's memory.
 func (w *shardWriter) append(j *job) error {
-	if !w.batch.fits(len(j.data)) {
+	if !w.batches[0].fits(len(j.data)) {
 		if err := w.flush(); err != nil {
 			return err
 		}
 	}
-	w.batch.append(j)
+	w.batches[0].append(j)
 	w.info.Rows++
 	w.info.ImageBytes += int64(len(j.data))
 	return nil
 }
 
 func (w *shardWriter) flush() error {
-	rec := w.batch.record()
+	rec := w.batches[0].record()
 	defer rec.Release()
 	err := w.ipc.Write(rec)
-	w.batch.reset()
+	w.batches[0], w.batches[1] = w.batches[1], w.batches[0]
+	w.batches[0].reset()
 	return err
 }
 
@@ -80,35 +88,50 @@ func (w *shardWriter) finish() (ShardInfo, error) {
 		return ShardInfo{}, err
 	}
 	w.info.Bytes = w.out.size
-	w.info.SHA256 = hex.EncodeToString(w.out.hash.Sum(nil))
+	w.info.SHA256 = w.out.sum()
 	return w.info, w.out.file.Commit()
 }
 
 // discard removes what was written, unless it was finished.
 func (w *shardWriter) discard() error {
-	w.batch.reset()
+	w.out.hashing.Wait()
 	return w.out.file.Close()
 }
 
-// hashedFile computes the SHA-256 of what is written to a file.
+// hashedFile computes the SHA-256 of what is written to a file. Large pieces
+// are hashed while they are written and after Write has returned, so they must
+// stay as they are until the next large one is written or sum is called.
 type hashedFile struct {
-	file *atomicfile.File
-	hash hash.Hash
-	size int64
+	file    *atomicfile.File
+	hash    hash.Hash
+	hashing sync.WaitGroup // at most one goroutine, which has the hash
+	small   []byte         // pieces that follow what it hashes
+	size    int64
 }
 
-// Write hashes large pieces while they are written: both take about as long.
 func (h *hashedFile) Write(p []byte) (int, error) {
 	const large = 64 << 10
 	h.size += int64(len(p))
 	if len(p) < large {
-		h.hash.Write(p)
-		return h.file.Write(p)
+		h.small = append(h.small, p...)
+	} else {
+		h.catchUp()
+		h.hashing.Go(func() { h.hash.Write(p) })
 	}
-	var hashing sync.WaitGroup
-	hashing.Go(func() { h.hash.Write(p) })
-	defer hashing.Wait()
 	return h.file.Write(p)
+}
+
+// catchUp hashes all that was written.
+func (h *hashedFile) catchUp() {
+	h.hashing.Wait()
+	h.hash.Write(h.small)
+	h.small = h.small[:0]
+}
+
+// sum is the SHA-256 of all that was written, in hexadecimal.
+func (h *hashedFile) sum() string {
+	h.catchUp()
+	return hex.EncodeToString(h.hash.Sum(nil))
 }
 
 // Seek only tells the position, which is what Arrow's writer asks for.

@@ -41,7 +41,7 @@ type source interface {
 type file struct {
 	key    string // path in the input, with slashes
 	at     int64  // where an archive has it
-	size   int64  // in a tar
+	size   int64  // in an archive
 	label  int32  // into contents.classes, -1 none
 	source uint16 // number of the input
 	fault  fault  // why it cannot be read
@@ -72,6 +72,8 @@ type contents struct {
 	numbered bool // labels are numbers that came with the input; a class may have no name
 	skipped  int64
 	index    map[string]int32 // of classes
+
+	unusedLabels int64 // names in the input's own file of labels that it does not have
 }
 
 // add adds a file to the named class; "" is none.

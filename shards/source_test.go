@@ -4,14 +4,17 @@ import (
 	"archive/tar"
 	"archive/zip"
 	"bytes"
+	"compress/flate"
 	"context"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"maps"
 	"math/rand/v2"
 	"os"
 	"path"
 	"path/filepath"
+	"runtime/metrics"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -87,7 +90,7 @@ func tarOfTars(tb testing.TB, files []member) []byte {
 		classes[class] = append(classes[class], member{name, f.data})
 	}
 	for _, class := range slices.Sorted(maps.Keys(classes)) {
-		outer = append(outer, member{class + ".tar", tarOf(tb, classes[class])})
+		outer = append(outer, member{class + []string{".tar", ".TAR"}[len(class)%2], tarOf(tb, classes[class])})
 	}
 	return tarOf(tb, outer)
 }
@@ -298,7 +301,25 @@ func TestLabels(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}
+	for name, c := range map[string]struct {
+		labels             string
+		unlabelled, unused int64
+	}{
+		"a byte order mark":    {"\ufeffval_00000001.JPEG\tx\nval_00000002.JPEG\tx\n \t\nval_00000003.JPEG\ty\n", 0, 0},
+		"folders in front":     {"data/val/val_00000001.JPEG\tx\ndata/val/val_00000002.JPEG\tx\ndata/val/val_00000003.JPEG\ty\n", 0, 0},
+		"an archive in front":  {"val.tar@/val_00000001.JPEG\tx\nval.tar@/val_00000002.JPEG\tx\nval.tar@/val_00000003.JPEG\ty\n", 0, 0},
+		"unknown names":        {"val_00000001.JPEG\tx\na\tx\nb\ty\n", 2, 2},
+		"different folders":    {"a/val_00000001.JPEG\tx\nval_00000002.JPEG\tx\n", 2, 1},
+		"numbers for some":     {"val_00000001.JPEG 3", 2, 0},
+		"the same label twice": {"val_00000001.JPEG\tx\nval_00000001.JPEG\tx\n", 2, 0},
+	} {
+		_, report := shardInto(t, WriteConfig{In: val, Labels: put(t, "labels.txt", []byte(c.labels))})
+		if report.Unlabelled != c.unlabelled || report.UnusedLabels != c.unused {
+			t.Errorf("%s: %d are unlabelled and %d labels unused, want %d and %d", name, report.Unlabelled, report.UnusedLabels, c.unlabelled, c.unused)
+		}
+	}
 	for labels, want := range map[string]string{
+		"v\x00a\x00l\x00":         "line 1: holds a zero byte",
 		"1\n2\n":                  "has 2 labels for 3 images",
 		"1\n0\n2":                 "line 2: ",
 		"nothing\tof this":        "none of its names",
@@ -319,14 +340,25 @@ func TestLabels(t *testing.T) {
 // The published implementation keeps train.zip and, beside it, train_map.txt.
 func TestZipWithAMap(t *testing.T) {
 	p := picture(t, "jpeg", 3, 3, 1)
+	for _, folder := range []string{"", "/", "train/", "train.zip@/"} {
+		dir := tree(t, map[string][]byte{
+			"train.zip":     zipOf(t, []member{{"n02/b.JPEG", p}, {"n01/a.JPEG", p}, {"n02/c.JPEG", p}}),
+			"train_map.txt": []byte(folder + "n01/a.JPEG\t1\n" + folder + "n02/b.JPEG\t0\n" + folder + "n02/c.JPEG\t0\n" + folder + "n03/d.JPEG\t2\n"),
+		})
+		out, report := shardInto(t, WriteConfig{In: filepath.Join(dir, "train.zip")})
+		want := map[string]string{"n01/a.JPEG": "1 n01", "n02/b.JPEG": "0 n02", "n02/c.JPEG": "0 n02"}
+		if diff := cmp.Diff(want, classesOf(t, out)); diff != "" || report.UnusedLabels != 1 {
+			t.Errorf("%q: %d labels unused; classes (-want +got):\n%s", folder, report.UnusedLabels, diff)
+		}
+	}
+	// The zip may have folders that the map does not.
 	dir := tree(t, map[string][]byte{
-		"train.zip":     zipOf(t, []member{{"n02/b.JPEG", p}, {"n01/a.JPEG", p}, {"n02/c.JPEG", p}}),
-		"train_map.txt": []byte("n01/a.JPEG\t1\nn02/b.JPEG\t0\nn02/c.JPEG\t0\n"),
+		"val.zip":     zipOf(t, []member{{"val/n02/b.JPEG", p}, {"val/n01/a.JPEG", p}}),
+		"val_map.txt": []byte("n01/a.JPEG\tcat\nn02/b.JPEG\tdog\n"),
 	})
-	out, _ := shardInto(t, WriteConfig{In: filepath.Join(dir, "train.zip")})
-	want := map[string]string{"n01/a.JPEG": "1 n01", "n02/b.JPEG": "0 n02", "n02/c.JPEG": "0 n02"}
-	if diff := cmp.Diff(want, classesOf(t, out)); diff != "" {
-		t.Errorf("classes (-want +got):\n%s", diff)
+	out, _ := shardInto(t, WriteConfig{In: filepath.Join(dir, "val.zip")})
+	if diff := cmp.Diff(map[string]string{"val/n01/a.JPEG": "0 cat", "val/n02/b.JPEG": "1 dog"}, classesOf(t, out)); diff != "" {
+		t.Errorf("folders in the zip (-want +got):\n%s", diff)
 	}
 }
 
@@ -335,11 +367,47 @@ func TestWebDatasetSamples(t *testing.T) {
 	in := put(t, "x.tar", tarOf(t, []member{
 		{"0001.jpg", p}, {"0001.cls", []byte("7")}, {"0001.seg.png", p}, {"0001.json", []byte("{}")},
 		{"0002.png", p}, {"0002.cls", []byte("0")}, {"a/0003.jpg", p},
+		{"0004.JPEG", p}, {"0004.CLS", []byte("1")}, {"a/0005.jpeg", p}, {"a/0005.cls.txt", []byte("2\n")},
 	}))
 	out, report := shardInto(t, WriteConfig{In: in})
-	want := map[string]string{"0001.jpg": "7 7", "0002.png": "0 0", "a/0003.jpg": ""}
-	if diff := cmp.Diff(want, classesOf(t, out)); diff != "" || report.Skipped != 2 {
-		t.Errorf("skipped %d, classes (-want +got):\n%s", report.Skipped, diff)
+	want := map[string]string{"0001.jpg": "7 7", "0002.png": "0 0", "a/0003.jpg": "", "0004.JPEG": "1 1", "a/0005.jpeg": "2 a"}
+	if diff := cmp.Diff(want, classesOf(t, out)); diff != "" || report.Skipped != 2 || report.Unlabelled != 1 {
+		t.Errorf("report is %+v, classes (-want +got):\n%s", report, diff)
+	}
+}
+
+// Every line of a list was meant to be an image.
+func TestListOfWhatIsNotThere(t *testing.T) {
+	in := tree(t, map[string][]byte{
+		"a/1.png":  picture(t, "png", 3, 3, 1),
+		"a/2.png":  picture(t, "png", 3, 3, 2),
+		"a/text":   []byte("no image"),
+		"list.txt": []byte("\ufeffa/1.png\na/2.png 5\n# a comment\na\n  \na/text\n"),
+	})
+	out, report := shardInto(t, WriteConfig{In: filepath.Join(in, "list.txt"), MaxBad: 1})
+	if report.Rows != 1 || report.Rejected != 3 || report.Skipped != 1 {
+		t.Errorf("report is %+v", report)
+	}
+	rejected, err := os.ReadFile(filepath.Join(out, rejectedName))
+	if err != nil || !strings.Contains(string(rejected), `{"key":"a/2.png 5","reason":"there is no such file`) {
+		t.Errorf("rejected.jsonl is %s (%v)", rejected, err)
+	}
+}
+
+// Names are never paths to other places, whatever is in them.
+func TestOddNames(t *testing.T) {
+	p := picture(t, "png", 3, 3, 1)
+	files := []member{{"/abs/a.png", p}, {"../../up/b.png", p}, {"c/./d/../e.png", p}, {"new\nline/\t.png", p}, {"x.jpg/f.JPG", p}, {"bad\xff/g.png", p}, {"h/empty.png", nil}, {"i/same.png", nil}, {"i/same.png", p}, {"-.png", p}}
+	want := []string{"-.png", "abs/a.png", "c/e.png", "i/same.png", "new\nline/\t.png", "up/b.png", "x.jpg/f.JPG"}
+	for name, data := range map[string][]byte{"tar": tarOf(t, files), "zip": zipOf(t, files)} {
+		out, report := shardInto(t, WriteConfig{In: put(t, "x", data), MaxBad: 1})
+		var got []string
+		for _, r := range rows(t, out) {
+			got = append(got, r.Key)
+		}
+		if diff := cmp.Diff(want, got); diff != "" || report.Rejected != 3 {
+			t.Errorf("%s: report is %+v, keys (-want +got):\n%s", name, report, diff)
+		}
 	}
 }
 
@@ -433,6 +501,105 @@ func TestDamagedArchives(t *testing.T) {
 	}
 }
 
+// Tars that were joined by other means than tar's own are read to their end.
+func TestJoinedTars(t *testing.T) {
+	files := generatedTree(t, 5)
+	folder := map[string][]byte{}
+	for _, f := range files {
+		folder[f.name] = f.data
+	}
+	out, _ := shardInto(t, WriteConfig{In: tree(t, folder)})
+	want := rows(t, out)
+	a, b := tarOf(t, files[:5]), tarOf(t, files[5:])
+	joined := slices.Concat(a, b)
+	unmarked := a[:len(a)-2*tarBlock]
+	zeros := make([]byte, 100*tarBlock+17)
+	for name, data := range map[string][]byte{
+		"two":                          joined,
+		"two with zeros between them":  slices.Concat(a, zeros[:100*tarBlock], b),
+		"two with zeros after them":    slices.Concat(joined, zeros),
+		"an empty one first and last":  slices.Concat(tarOf(t, nil), joined, tarOf(t, nil)),
+		"one block of zeros between":   slices.Concat(unmarked, zeros[:tarBlock], b),
+		"one block of zeros at end":    joined[:len(joined)-tarBlock],
+		"no mark between":              slices.Concat(unmarked, b),
+		"two, gzip":                    gzipped(t, joined),
+		"two gzip members":             slices.Concat(gzipped(t, a), gzipped(t, b)),
+		"two gzip members of one tar":  slices.Concat(gzipped(t, joined[:700]), gzipped(t, joined[700:])),
+		"two zstd frames":              slices.Concat(zstandard(t, a), zstandard(t, b)),
+		"a zstd frame to skip between": slices.Concat(zstandard(t, a), []byte("\x50\x2a\x4d\x18\x02\x00\x00\x00ab"), zstandard(t, b)),
+		"joined tars in tars":          slices.Concat(tarOfTars(t, files[:5]), tarOfTars(t, files[5:])),
+	} {
+		out, _ := shardInto(t, WriteConfig{In: put(t, "x", data)})
+		if diff := cmp.Diff(want, rows(t, out)); diff != "" {
+			t.Errorf("%s (-folder +tars):\n%s", name, diff)
+		}
+	}
+	for name, c := range map[string]struct {
+		data []byte
+		want string
+	}{
+		"text after the mark":        {slices.Concat(a, []byte("the end")), fmt.Sprintf("at byte %d, is no tar: cut the file there if it is not needed (truncate -s %d)", len(a), len(a))},
+		"text after zeros":           {slices.Concat(a, zeros, []byte("the end")), fmt.Sprintf("at byte %d, is no tar", len(a)+len(zeros))},
+		"a second tar cut short":     {slices.Concat(a, b[:len(b)/2+100]), "is damaged or cut short"},
+		"a second tar's header":      {slices.Concat(a, b[:tarBlock-1]), fmt.Sprintf("at byte %d, is no tar", len(a))},
+		"text after the inner mark":  {tarOf(t, []member{{"n01.tar", slices.Concat(a, []byte("x"))}}), "n01.tar: what follows the mark of the end"},
+		"gzip followed by something": {slices.Concat(gzipped(t, a), []byte("the end of it")), "what follows the compressed data"},
+		"zstd followed by something": {slices.Concat(zstandard(t, a), []byte("the end of it")), "what follows the compressed data"},
+	} {
+		_, _, err := Write(context.Background(), WriteConfig{In: put(t, "x", c.data), Out: filepath.Join(t.TempDir(), "out")})
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: error is %v, want %q in it", name, err, c.want)
+		}
+	}
+}
+
+// A zip's claims about a file are that file's matter, too, and no memory is
+// taken for them.
+func TestZipThatClaimsOtherSizes(t *testing.T) {
+	p := picture(t, "png", 9, 9, 1)
+	var deflated bytes.Buffer
+	d, err := flate.NewWriter(&deflated, flate.BestSpeed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	compressed(t, d, &deflated, p)
+	var buf bytes.Buffer
+	w := zip.NewWriter(&buf)
+	for name, size := range map[string]int{"right.png": len(p), "short.png": len(p) - 1, "long.png": len(p) + 1, "huge.png": maxImageBytes, "more.png": maxImageBytes + 1} {
+		out, err := w.CreateRaw(&zip.FileHeader{Name: name, Method: zip.Deflate, CRC32: crc32.ChecksumIEEE(p), CompressedSize64: uint64(deflated.Len()), UncompressedSize64: uint64(size)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := out.Write(deflated.Bytes()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	in := put(t, "x.zip", buf.Bytes())
+	allocatesLittle(t, buf.Bytes(), func() {
+		out, report := shardInto(t, WriteConfig{In: in, MaxBad: 1, Workers: 1})
+		if got := rows(t, out); len(got) != 1 || got[0].Key != "right.png" || report.Rejected != 4 {
+			t.Errorf("rows are %+v, report is %+v", got, report)
+		}
+	})
+}
+
+// allocatesLittle runs what reads a small input, which must not make it take
+// more than 64 MiB of memory altogether.
+func allocatesLittle(t *testing.T, input []byte, run func()) {
+	const small, most = 32 << 10, 64 << 20
+	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
+	metrics.Read(sample)
+	before := sample[0].Value.Uint64()
+	run()
+	metrics.Read(sample)
+	if took := sample[0].Value.Uint64() - before; len(input) <= small && took > most {
+		t.Errorf("an input of %d bytes made it allocate %d", len(input), took)
+	}
+}
+
 // fuzzArchive lists and reads an input as Write does. Whatever it holds, that
 // ends with files or errors, and a zip gives no more bytes than deflate can.
 func fuzzArchive(f *testing.F, format string, seeds ...[]byte) {
@@ -448,39 +615,44 @@ func fuzzArchive(f *testing.F, format string, seeds ...[]byte) {
 			t.Fatal(err)
 		}
 		defer os.Remove(in)
-		cfg := WriteConfig{In: in, Format: format}
-		cfg.setDefaults()
-		s, err := openSource(t.Context(), &cfg, in, in+".tmp")
-		if err != nil {
-			return
-		}
-		defer s.Close()
-		l, err := listSources(t.Context(), &cfg, []source{s})
-		if err != nil {
-			return
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		memory := newPixelMemory()
-		ahead := newReadAhead(ctx, []source{s}, l.files, 2, func() *examiner {
-			return &examiner{check: CheckHeader, decoder: decoder{memory: memory}}
-		})
-		defer ahead.wait()
-		defer cancel()
-		const most, slack = 1100, 64 << 10 // deflate's ratio
-		for range l.files {
-			j, err := ahead.next(ctx)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if _, isZip := s.(*zipSource); isZip && len(j.data) > most*len(data)+slack {
-				t.Errorf("%d bytes from an input of %d", len(j.data), len(data))
-			}
-			if j.label < -1 || int(j.label) >= len(l.classes) {
-				t.Errorf("label %d of %d classes", j.label, len(l.classes))
-			}
-			ahead.release(j)
-		}
+		allocatesLittle(t, data, func() { readAll(t, in, format, data) })
 	})
+}
+
+// readAll lists and reads the input at path in, which holds data.
+func readAll(t *testing.T, in, format string, data []byte) {
+	cfg := WriteConfig{In: in, Format: format}
+	cfg.setDefaults()
+	s, err := openSource(t.Context(), &cfg, in, in+".tmp")
+	if err != nil {
+		return
+	}
+	defer s.Close()
+	l, err := listSources(t.Context(), &cfg, []source{s})
+	if err != nil {
+		return
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	memory := newPixelMemory()
+	ahead := newReadAhead(ctx, []source{s}, l.files, 2, func() *examiner {
+		return &examiner{check: CheckHeader, decoder: decoder{memory: memory}}
+	})
+	defer ahead.wait()
+	defer cancel()
+	const most, slack = 1100, 64 << 10 // deflate's ratio
+	for range l.files {
+		j, err := ahead.next(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, isZip := s.(*zipSource); isZip && len(j.data) > most*len(data)+slack {
+			t.Errorf("%d bytes from an input of %d", len(j.data), len(data))
+		}
+		if j.label < -1 || int(j.label) >= len(l.classes) {
+			t.Errorf("label %d of %d classes", j.label, len(l.classes))
+		}
+		ahead.release(j)
+	}
 }
 
 func FuzzTar(f *testing.F) {

@@ -101,8 +101,11 @@ func spool(ctx context.Context, fsys atomicfile.FS, path string, r io.Reader) (s
 		if readErr == io.EOF {
 			return size, nil
 		}
+		if size > 0 && (errors.Is(readErr, gzip.ErrHeader) || errors.Is(readErr, zstd.ErrMagicMismatch)) {
+			return size, fmt.Errorf("what follows the compressed data, %d bytes decompressed, is not compressed: if it is not needed, decompress the file by gzip -dc or zstd -dc and shard the result", size)
+		}
 		if readErr != nil {
-			return size, fmt.Errorf("after %d bytes: %w", size, readErr)
+			return size, fmt.Errorf("after %d decompressed bytes: %w", size, readErr)
 		}
 	}
 }

@@ -50,30 +50,78 @@ type tarLister struct {
 // tarLink is a file that has its content elsewhere in the archive.
 type tarLink struct{ key, target, class string }
 
-// walk lists the tar of size bytes at offset base. For a tar within the tar,
-// dir is the folder that stands for it and class the class of all its files.
+// walk lists the tar of size bytes at offset base, and the tars that were
+// appended to it. For a tar within the tar, dir is the folder that stands for
+// it and class the class of all its files.
 func (l *tarLister) walk(base, size int64, dir, class string) error {
+	for at := int64(0); ; {
+		length, err := l.walkOne(base+at, size-at, dir, class)
+		if err != nil {
+			return err
+		}
+		at += length
+		next, err := l.afterZeros(base+at, base+size)
+		if err != nil || next < 0 {
+			return err
+		}
+		at = next - base
+	}
+}
+
+// afterZeros returns where a tar goes on after the mark of its end, which ends
+// at from, and -1 if it does not. Archives that were joined, or appended to by
+// other means than tar's own, have such marks in their middle.
+func (l *tarLister) afterZeros(from, to int64) (int64, error) {
+	buf := make([]byte, 64*tarBlock)
+	for from < to {
+		if err := l.ctx.Err(); err != nil {
+			return 0, err
+		}
+		n, err := l.archive.ReadAt(buf[:min(int64(len(buf)), to-from)], from)
+		if n == 0 {
+			return 0, fmt.Errorf("at byte %d: %w", from, err)
+		}
+		content := n - len(withoutZeros(buf[:n]))
+		if content == n {
+			from += int64(n)
+			continue
+		}
+		block := content / tarBlock * tarBlock
+		if !isTar(buf[block:n]) {
+			return 0, fmt.Errorf("what follows the mark of the end, at byte %d, is no tar: cut the file there if it is not needed (truncate -s %d)", from+int64(content), from+int64(block))
+		}
+		return from + int64(block), nil
+	}
+	return -1, nil
+}
+
+// walkOne lists the tar that begins at offset base, and returns how far it
+// reaches, with the mark of its end.
+func (l *tarLister) walkOne(base, size int64, dir, class string) (length int64, err error) {
 	section := io.NewSectionReader(l.archive, base, size)
 	r := tar.NewReader(section)
 	end := int64(0) // of the file before
 	for {
 		if err := l.ctx.Err(); err != nil {
-			return err
+			return 0, err
 		}
 		h, err := r.Next()
 		// The tar reader has no buffer of its own: this is where the content is.
 		at, seekErr := section.Seek(0, io.SeekCurrent)
 		if seekErr != nil {
-			return seekErr
+			return 0, seekErr
 		}
 		if err == io.EOF {
 			if at == end {
-				return fmt.Errorf("the mark of the end is missing after byte %d (if nothing else is, append 1024 zero bytes)", base+at)
+				return 0, fmt.Errorf("the mark of the end is missing after byte %d (if nothing else is, append 1024 zero bytes)", base+at)
 			}
-			return nil
+			return at, nil
+		}
+		if errors.Is(err, tar.ErrHeader) && l.halfMark(base, at) {
+			return at - tarBlock, nil
 		}
 		if err != nil {
-			return fmt.Errorf("at byte %d: %w", base+at, err)
+			return 0, fmt.Errorf("at byte %d: %w", base+at, err)
 		}
 		key := archiveKey(path.Join(dir, h.Name))
 		in := class
@@ -84,7 +132,7 @@ func (l *tarLister) walk(base, size int64, dir, class string) error {
 		case tar.TypeReg, tar.TypeGNUSparse, tar.TypeCont:
 			end = at + (h.Size+tarBlock-1)/tarBlock*tarBlock
 			if err := l.file(h, file{key: key, at: base + at, size: h.Size}, in, dir); err != nil {
-				return err
+				return 0, err
 			}
 		case tar.TypeLink:
 			l.links = append(l.links, tarLink{key, archiveKey(path.Join(dir, h.Linkname)), in})
@@ -92,7 +140,7 @@ func (l *tarLister) walk(base, size int64, dir, class string) error {
 		case tar.TypeSymlink:
 			l.links = append(l.links, tarLink{key, archiveKey(path.Join(path.Dir(key), h.Linkname)), in})
 			end = at
-		case tar.TypeDir:
+		case tar.TypeDir, tar.TypeXGlobalHeader:
 			end = at
 		default:
 			l.out.skipped++
@@ -101,16 +149,32 @@ func (l *tarLister) walk(base, size int64, dir, class string) error {
 	}
 }
 
+// halfMark reports whether the tar at base has one block of zeros, where the
+// mark of the end has two, and another header before offset at.
+func (l *tarLister) halfMark(base, at int64) bool {
+	blocks := make([]byte, 2*tarBlock)
+	if at < int64(len(blocks)) {
+		return false
+	}
+	if _, err := l.archive.ReadAt(blocks, base+at-int64(len(blocks))); err != nil {
+		return false
+	}
+	zeros, header := blocks[:tarBlock], blocks[tarBlock:]
+	return len(withoutZeros(zeros)) == 0 && len(withoutZeros(header)) > 0 && isTar(header)
+}
+
+func withoutZeros(b []byte) []byte { return bytes.TrimLeft(b, "\x00") }
+
 func (l *tarLister) file(h *tar.Header, f file, class, dir string) error {
 	sparse := h.Typeflag == tar.TypeGNUSparse
 	for name := range h.PAXRecords {
 		sparse = sparse || strings.HasPrefix(name, "GNU.sparse.")
 	}
-	name, isTarName := strings.CutSuffix(f.key, ".tar")
+	name, isTarName := cutSuffixFold(f.key, ".tar")
 	switch {
 	case sparse:
 		f.fault = faultSparse
-	case strings.HasSuffix(f.key, ".cls"):
+	case isClassFile(f.key):
 		l.classFiles = true
 	case dir == "" && isTarName:
 		head := make([]byte, tarBlock)
@@ -195,12 +259,13 @@ func (s *tarSource) labelSamples(c *contents) error {
 		f := &c.files[i]
 		name, extension := sampleName(f.key)
 		switch {
-		case strings.HasSuffix(f.key, ".cls"):
+		case isClassFile(f.key):
 			value, err := s.classFile(f)
 			if err != nil {
 				return err
 			}
-			values[strings.TrimSuffix(f.key, ".cls")] = value
+			sample, _ := cutClass(f.key)
+			values[sample] = value
 		case isPlain(extension) && hasImageExtension(extension):
 			images[name] = true
 		}
@@ -209,7 +274,7 @@ func (s *tarSource) labelSamples(c *contents) error {
 	for _, f := range c.files {
 		name, extension := sampleName(f.key)
 		switch {
-		case strings.HasSuffix(f.key, ".cls"):
+		case isClassFile(f.key):
 		case images[name] && !(isPlain(extension) && hasImageExtension(extension)):
 			c.skipped++
 		default:
@@ -235,6 +300,29 @@ func sampleName(key string) (name, extension string) {
 		return dir + base[:i], base[i:]
 	}
 	return key, ""
+}
+
+// cutClass returns the name of the sample whose class is in the file. As in
+// the WebDataset library, case does not matter.
+func cutClass(key string) (sample string, isClass bool) {
+	if sample, isClass = cutSuffixFold(key, ".cls"); !isClass {
+		sample, isClass = cutSuffixFold(key, ".cls.txt")
+	}
+	return sample, isClass
+}
+
+func isClassFile(key string) bool {
+	_, isClass := cutClass(key)
+	return isClass
+}
+
+// cutSuffixFold is strings.CutSuffix for a suffix in any case.
+func cutSuffixFold(s, suffix string) (before string, found bool) {
+	i := len(s) - len(suffix)
+	if i < 0 || !strings.EqualFold(s[i:], suffix) {
+		return s, false
+	}
+	return s[:i], true
 }
 
 // isPlain tells .png from .seg.png.

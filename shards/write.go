@@ -125,6 +125,9 @@ type WriteReport struct {
 	Skipped  int64 `json:"skipped"`     // not images, and not named like images
 	Shards   int   `json:"shards"`
 	Kept     int   `json:"kept_shards"` // of them, finished by an earlier run
+
+	Unlabelled   int64 `json:"unlabelled"`    // files named like images that have no class
+	UnusedLabels int64 `json:"unused_labels"` // names in files of labels that no input has
 }
 
 // WriteProgress is how far Write has come.
@@ -141,6 +144,9 @@ type rejection struct {
 
 // ErrTooManyBad is the class of error of a run that WriteConfig.MaxBad ended.
 var ErrTooManyBad = errors.New("too many bad files")
+
+// ErrResumable is the class of error of a run that WriteConfig.Resume continues.
+var ErrResumable = errors.New("what is finished is kept: pixpro shard --resume goes on from there")
 
 // Write turns folders and archives of images into shards named
 // shard-00000.arrow and so on. The same input and settings give the same bytes
@@ -159,11 +165,11 @@ func Write(ctx context.Context, cfg WriteConfig) (Manifest, WriteReport, error) 
 		return Manifest{}, WriteReport{}, err
 	}
 	cfg.setDefaults()
-	w := &writer{cfg: cfg, batch: newRowBatch()}
+	w := &writer{cfg: cfg, batches: newRowBatches()}
 	m, err := w.run(ctx)
 	if err != nil {
 		if w.resumable {
-			err = fmt.Errorf("%w (what is finished is kept: pixpro shard --resume goes on from there)", err)
+			err = fmt.Errorf("%w (%w)", err, ErrResumable)
 		}
 		return Manifest{}, w.report, fmt.Errorf("shards: write %s: %w", cfg.Out, err)
 	}
@@ -181,7 +187,7 @@ type writer struct {
 
 	state     state
 	resumable bool // the state is in Out
-	batch     *rowBatch
+	batches   rowBatches
 	shard     *shardWriter     // being written, or nil
 	rejected  *atomicfile.File // rejected.jsonl, or nil
 	first     *rejection
@@ -189,9 +195,19 @@ type writer struct {
 }
 
 func (w *writer) run(ctx context.Context) (m Manifest, err error) {
-	m, done, err := w.finished()
-	if err != nil || done {
-		return m, err
+	w.state = w.cfg.settings()
+	before, finished, err := w.earlier()
+	if err != nil {
+		return Manifest{}, err
+	}
+	if before != nil {
+		if err := w.state.continues(before); err != nil {
+			return Manifest{}, err
+		}
+		w.resumable = finished == nil
+	}
+	if finished != nil && finished.Sharding == nil {
+		return w.leave(finished)
 	}
 	defer func() {
 		for _, s := range w.sources {
@@ -202,7 +218,17 @@ func (w *writer) run(ctx context.Context) (m Manifest, err error) {
 	if err != nil {
 		return Manifest{}, err
 	}
-	w.manifest = Manifest{Version: formatVersion, Classes: list.classes, MaxSide: w.cfg.MaxSide}
+	w.state.Files, w.state.Listing = int64(len(list.files)), list.digest()
+	if before != nil {
+		if err := w.state.hasInputOf(before); err != nil {
+			return Manifest{}, err
+		}
+	}
+	w.report.Skipped, w.report.Unlabelled, w.report.UnusedLabels = list.skipped, list.unlabelled, list.unusedLabels
+	if finished != nil {
+		return w.leave(finished)
+	}
+	w.manifest = Manifest{Version: formatVersion, Classes: list.classes, MaxSide: w.cfg.MaxSide, Sharding: &w.state.Sharding}
 	if w.manifest.Classes == nil {
 		w.manifest.Classes = []string{} // JSON's [] and not null
 	}
@@ -210,9 +236,8 @@ func (w *writer) run(ctx context.Context) (m Manifest, err error) {
 		w.manifest.Order, w.manifest.Seed = w.cfg.Order, w.cfg.Seed
 	}
 	w.total = int64(len(list.files))
-	w.report.Skipped = list.skipped
 
-	files, err := w.begin(ctx, list)
+	files, err := w.begin(ctx, before, list)
 	if err != nil {
 		return Manifest{}, err
 	}
@@ -247,48 +272,48 @@ func (w *writer) list(ctx context.Context) (*listing, error) {
 	return listSources(ctx, &w.cfg, w.sources)
 }
 
-// finished checks that Out may be written to, and returns its manifest if a
-// resumed run has nothing left to do.
-func (w *writer) finished() (m Manifest, done bool, err error) {
+// earlier checks that Out may be written to. For a resumed run it returns the
+// state of the one before, and its manifest if that run was finished; nil
+// where there is none.
+func (w *writer) earlier() (*state, *Manifest, error) {
 	used, err := inUse(w.cfg.Out, w.cfg.Resume)
 	if err != nil || !used {
-		return Manifest{}, false, err
+		return nil, nil, err
 	}
 	if !w.cfg.Resume {
-		return Manifest{}, false, errors.New("the folder is not empty: name an empty one, or resume an interrupted run (pixpro shard --resume)")
+		return nil, nil, errors.New("the folder is not empty: name an empty one, or resume an interrupted run (pixpro shard --resume)")
 	}
-	m, err = readManifest(w.cfg.Out)
+	m, err := readManifest(w.cfg.Out)
+	if err == nil {
+		s := m.finalState(w.state)
+		return &s, &m, nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, err
+	}
+	s, err := readState(w.cfg.Out)
 	if errors.Is(err, fs.ErrNotExist) {
-		return Manifest{}, false, nil
+		return nil, nil, errors.New("the folder is not empty and holds no interrupted run: name an empty one")
 	}
-	if err != nil {
-		return Manifest{}, false, err
-	}
-	w.report = WriteReport{Rows: m.Rows, Bytes: m.ImageBytes, Shards: len(m.Shards), Kept: len(m.Shards)}
-	return m, true, removeState(w.cfg.fs, w.cfg.Out)
+	return &s, nil, err
+}
+
+// leave ends a resumed run that has nothing left to do.
+func (w *writer) leave(m *Manifest) (Manifest, error) {
+	w.report.Rows, w.report.Bytes = m.Rows, m.ImageBytes
+	w.report.Shards, w.report.Kept = len(m.Shards), len(m.Shards)
+	return *m, removeState(w.cfg.fs, w.cfg.Out)
 }
 
 // begin records the run's settings in Out, or, resuming one, keeps its
 // finished shards. It returns the files that are still to be read.
-func (w *writer) begin(ctx context.Context, list *listing) ([]file, error) {
-	w.state = w.newState(list)
-	before, err := readState(w.cfg.Out)
-	switch {
-	case err == nil:
-		if err := w.state.continues(before); err != nil {
-			return nil, err
-		}
-		w.resumable = true
+func (w *writer) begin(ctx context.Context, before *state, list *listing) ([]file, error) {
+	if before != nil {
 		err := w.cfg.fs.Remove(filepath.Join(w.cfg.Out, rejectedName)) // of a run that too many bad files ended
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}
 		return w.keepShards(ctx, before.Shards, list)
-	case !errors.Is(err, fs.ErrNotExist):
-		return nil, err
-	}
-	if used, err := inUse(w.cfg.Out, true); err != nil || used {
-		return nil, errors.Join(err, errors.New("the folder is not empty and holds no interrupted run: name an empty one"))
 	}
 	if err := w.cfg.fs.MkdirAll(w.cfg.Out); err != nil {
 		return nil, err
@@ -379,7 +404,7 @@ func (w *writer) add(j *job) error {
 	}
 	if w.shard == nil {
 		var err error
-		if w.shard, err = newShardWriter(w.cfg.fs, w.cfg.Out, shardName(len(w.manifest.Shards)), w.batch); err != nil {
+		if w.shard, err = newShardWriter(w.cfg.fs, w.cfg.Out, shardName(len(w.manifest.Shards)), w.batches); err != nil {
 			return err
 		}
 	}
@@ -462,7 +487,7 @@ func (w *writer) discard(keepRejected bool) error {
 }
 
 func (w *writer) errNoImages() error {
-	msg := fmt.Sprintf("no images in %s (%d files skipped, %d rejected", strings.Join(w.cfg.inputs(), ", "), w.report.Skipped, w.report.Rejected)
+	msg := fmt.Sprintf("no images in %s (skipped files: %d, rejected: %d", strings.Join(w.cfg.inputs(), ", "), w.report.Skipped, w.report.Rejected)
 	if w.first != nil {
 		msg += fmt.Sprintf("; the first: %s: %s", w.first.Key, w.first.Reason)
 	}

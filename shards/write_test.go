@@ -185,8 +185,9 @@ func TestResumeAfterCancelGivesTheSameBytes(t *testing.T) {
 		cfg := WriteConfig{In: in, Out: out, ShardSize: 2 << 10, Workers: 2, MaxBad: 1}
 		ctx, progress := stopAfter(n)
 		cfg.Progress = progress
-		if _, _, err := Write(ctx, cfg); !errors.Is(err, context.Canceled) {
-			t.Fatalf("cancelled after %d files: error is %v", n, err)
+		_, report, err := Write(ctx, cfg)
+		if !errors.Is(err, context.Canceled) || errors.Is(err, ErrResumable) != (report.Shards > 0) {
+			t.Fatalf("cancelled after %d files: %d shards, error is %v", n, report.Shards, err)
 		}
 		for name, sum := range digests(t, out) {
 			if name != stateName && sum != want[name] {
@@ -267,28 +268,103 @@ func TestResumeChecksWhatItFinds(t *testing.T) {
 	}
 }
 
+// finished is the folder of a run that came to its end.
+func finished(t *testing.T, in string) (out string, cfg WriteConfig) {
+	t.Helper()
+	out, _ = shardInto(t, WriteConfig{In: in, ShardSize: 2 << 10, MaxBad: 1})
+	return out, WriteConfig{In: in, Out: out, ShardSize: 2 << 10, MaxBad: 1, Resume: true}
+}
+
 func TestResumeRefusesOtherInput(t *testing.T) {
+	type change = func(in string, cfg *WriteConfig) error
 	for name, c := range map[string]struct {
-		change func(in string, cfg *WriteConfig) error
+		change change
 		want   string
 	}{
 		"another shard size": {func(in string, cfg *WriteConfig) error { cfg.ShardSize++; return nil }, "shard size of 2048"},
+		"another order":      {func(in string, cfg *WriteConfig) error { cfg.Order = OrderShuffle; return nil }, "the order path"},
+		"another side":       {func(in string, cfg *WriteConfig) error { cfg.MaxSide = 5; return nil }, "a largest side of 0"},
+		"another check":      {func(in string, cfg *WriteConfig) error { cfg.Check = CheckDecode; return nil }, "the check header"},
 		"a new file": {func(in string, cfg *WriteConfig) error {
 			return os.WriteFile(filepath.Join(in, "cat", "new"), nil, 0o666)
-		}, "the input or its labels have changed"},
-		"a rejected file that was mended": {func(in string, cfg *WriteConfig) error {
-			return os.WriteFile(filepath.Join(in, "cat", "000b.jpg"), picture(t, "jpeg", 3, 3, 3), 0o666)
-		}, "cat/000b.jpg has changed"},
+		}, "other inputs or labels"},
+		"another folder": {func(in string, cfg *WriteConfig) error { cfg.In = filepath.Join(in, "cat"); return nil }, "other inputs or labels"},
+		"labels": {func(in string, cfg *WriteConfig) error {
+			cfg.Labels = filepath.Join(t.TempDir(), "labels")
+			return os.WriteFile(cfg.Labels, []byte("000.jpeg\tx"), 0o666)
+		}, "other inputs or labels"},
+		"a second input": {func(in string, cfg *WriteConfig) error {
+			cfg.MoreIn = []string{tree(t, map[string][]byte{"cat/more.png": picture(t, "png", 3, 3, 1)})}
+			return nil
+		}, "other inputs or labels"},
 	} {
-		in := classTree(t, 24)
-		_, cfg := interrupted(t, in)
-		if err := c.change(in, &cfg); err != nil {
-			t.Fatal(err)
+		for kind, run := range map[string]func(*testing.T, string) (string, WriteConfig){"interrupted": interrupted, "finished": finished} {
+			in := classTree(t, 24)
+			out, cfg := run(t, in)
+			before := digests(t, out)
+			if err := c.change(in, &cfg); err != nil {
+				t.Fatal(err)
+			}
+			_, _, err := Write(context.Background(), cfg)
+			if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "empty folder") {
+				t.Errorf("%s, %s run: error is %v", name, kind, err)
+			}
+			if diff := cmp.Diff(before, digests(t, out)); diff != "" {
+				t.Errorf("%s, %s run: the folder changed:\n%s", name, kind, diff)
+			}
 		}
-		_, _, err := Write(context.Background(), cfg)
-		if err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%s: error is %v", name, err)
+	}
+	in := classTree(t, 24)
+	_, cfg := interrupted(t, in)
+	if err := os.WriteFile(filepath.Join(in, "cat", "000b.jpg"), picture(t, "jpeg", 3, 3, 3), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := Write(context.Background(), cfg); err == nil || !strings.Contains(err.Error(), "cat/000b.jpg has changed") {
+		t.Errorf("a rejected file that was mended: error is %v", err)
+	}
+}
+
+// What is in an archive is compared by sizes, too.
+func TestResumeRefusesAnotherArchive(t *testing.T) {
+	for name, pack := range map[string]func(testing.TB, []member) []byte{
+		"zip":    zipOf,
+		"tar":    tarOf,
+		"tar.gz": func(tb testing.TB, files []member) []byte { return gzipped(tb, tarOf(tb, files)) },
+	} {
+		one := put(t, "x", pack(t, []member{{"a/1.png", picture(t, "png", 3, 3, 1)}}))
+		two := put(t, "x", pack(t, []member{{"a/1.png", picture(t, "png", 30, 30, 2)}}))
+		out, _ := shardInto(t, WriteConfig{In: one})
+		before := digests(t, out)
+		if _, report, err := Write(context.Background(), WriteConfig{In: one, Out: out, Resume: true}); err != nil || report.Kept != 1 {
+			t.Errorf("%s: resuming with the same: %+v, %v", name, report, err)
 		}
+		if _, _, err := Write(context.Background(), WriteConfig{In: two, Out: out, Resume: true}); err == nil || !strings.Contains(err.Error(), "other inputs") {
+			t.Errorf("%s: resuming with another: %v", name, err)
+		}
+		if diff := cmp.Diff(before, digests(t, out)); diff != "" {
+			t.Errorf("%s: the dataset changed:\n%s", name, diff)
+		}
+	}
+}
+
+// The first release's manifests do not tell the inputs: --resume finds such a
+// dataset finished, unless the manifest tells otherwise.
+func TestResumeOfAnEarlyDataset(t *testing.T) {
+	_, cfg := finished(t, classTree(t, 24))
+	m, err := readManifest(cfg.Out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Sharding = nil
+	if err := m.write(atomicfile.OS, cfg.Out); err != nil {
+		t.Fatal(err)
+	}
+	if _, report, err := Write(context.Background(), cfg); err != nil || report.Rows != 24 {
+		t.Errorf("report is %+v, error %v", report, err)
+	}
+	cfg.MaxSide = 4
+	if _, _, err := Write(context.Background(), cfg); err == nil || !strings.Contains(err.Error(), "a largest side of 0") {
+		t.Errorf("another side: %v", err)
 	}
 }
 
@@ -335,7 +411,7 @@ func TestWriteErrors(t *testing.T) {
 		"unknown check":     {WriteConfig{In: bad, Out: none, Check: "all"}, `Check is "all"`},
 		"too large a side":  {WriteConfig{In: bad, Out: none, MaxSide: 1 << 16}, "MaxSide is 65536"},
 		"share over 1":      {WriteConfig{In: bad, Out: none, MaxBad: 5}, "MaxBad is 5"},
-		"nothing but waste": {WriteConfig{In: bad, Out: none, MaxBad: 1}, "1 files skipped, 1 rejected; the first: a/x.jpg: "},
+		"nothing but waste": {WriteConfig{In: bad, Out: none, MaxBad: 1}, "(skipped files: 1, rejected: 1; the first: a/x.jpg: "},
 	} {
 		_, _, err := Write(context.Background(), c.cfg)
 		if err == nil || !strings.Contains(err.Error(), c.want) {

@@ -35,7 +35,7 @@ func (s *zipSource) list(ctx context.Context) (*contents, error) {
 		case strings.HasPrefix(key, "__MACOSX/"), !f.Mode().IsRegular():
 			out.skipped++
 		default:
-			out.add(file{key: key, at: int64(i)}, folderClass(key))
+			out.add(file{key: key, at: int64(i), size: int64(min(f.UncompressedSize64, math.MaxInt64))}, folderClass(key))
 		}
 	}
 	return out, s.labelByMap(out)
@@ -52,25 +52,24 @@ func (s *zipSource) labelByMap(c *contents) error {
 	if err != nil {
 		return err
 	}
-	return labels.apply(c)
+	if err := labels.apply(c); err != nil {
+		return err
+	}
+	c.unusedLabels = labels.unused()
+	return nil
 }
 
 func (s *zipSource) open(f *file) (io.ReadCloser, int64, error) {
 	const encrypted = 1
 	z := s.files[f.at]
 	if z.Flags&encrypted != 0 {
-		return nil, 0, &rejectError{"is encrypted"}
-	}
-	// No deflate stream gives more; memory for the claim is taken before reading.
-	const mostDeflated, slack = 1032, 1 << 10
-	if z.CompressedSize64 > uint64(s.size) || z.UncompressedSize64 > z.CompressedSize64*mostDeflated+slack {
-		return nil, 0, &rejectError{fmt.Sprintf("damaged in the zip: %d bytes cannot come from %d in a zip of %d", z.UncompressedSize64, z.CompressedSize64, s.size)}
+		return nil, 0, &rejectError{reason: "is encrypted"}
 	}
 	r, err := z.Open()
 	if err != nil {
 		return nil, 0, s.fileError(err)
 	}
-	return &zipFile{ReadCloser: r, source: s}, int64(min(z.UncompressedSize64, math.MaxInt64)), nil
+	return &zipFile{ReadCloser: r, source: s, left: f.size}, f.size, nil
 }
 
 // fileError tells what is wrong with one file from a disk that fails.
@@ -79,16 +78,24 @@ func (s *zipSource) fileError(err error) error {
 	if errors.As(err, &system) {
 		return err
 	}
-	return &rejectError{fmt.Sprintf("damaged in the zip: %v", err)}
+	if errors.Is(err, zip.ErrAlgorithm) {
+		return &rejectError{reason: "is compressed by other means than deflate, which is not supported"}
+	}
+	return &rejectError{reason: fmt.Sprintf("damaged in the zip: %v", err)}
 }
 
+// zipFile is a file of a zip that has no more bytes than the zip says.
 type zipFile struct {
 	io.ReadCloser
 	source *zipSource
+	left   int64
 }
 
 func (f *zipFile) Read(p []byte) (int, error) {
 	n, err := f.ReadCloser.Read(p)
+	if f.left -= int64(n); f.left < 0 {
+		err = errors.New("is longer than the zip says")
+	}
 	if err != nil && err != io.EOF {
 		err = f.source.fileError(err)
 	}

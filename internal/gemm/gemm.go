@@ -1,6 +1,6 @@
 // Package gemm multiplies float32 matrices on the calling goroutine.
 //
-// Three implementations stand behind Mul, found once at start: a BLAS library
+// Three implementations stand behind Mul, found at first use: a BLAS library
 // opened at run time (OpenBLAS, or what PIXPRO_BLAS names), the package's own
 // blocked product with a vector micro-kernel (builds with GOEXPERIMENT=simd on
 // amd64), and gonum's portable one. PIXPRO_BLAS=go leaves libraries alone.
@@ -11,6 +11,7 @@ package gemm
 
 import (
 	"fmt"
+	"sync"
 
 	"github.com/seed-436d2970/pixpro/internal/cpu"
 	"gonum.org/v1/gonum/blas"
@@ -40,7 +41,7 @@ func Mul(transA, transB bool, m, n, k int, a []float32, lda int, b []float32, ld
 		}
 		return
 	}
-	active.mul(transA, transB, m, n, k, a, lda, b, ldb, accumulate, c, ldc)
+	active().mul(transA, transB, m, n, k, a, lda, b, ldb, accumulate, c, ldc)
 }
 
 // checkMatrix panics unless s holds the rows x cols matrix, or its transpose.
@@ -60,17 +61,27 @@ type implementation struct {
 	mul  mulFunc
 }
 
-var active, libraryError = choose()
+// chosen waits for the first use: a library starts threads that spin for a
+// while, which programs that multiply nothing should not pay for.
+var chosen = sync.OnceValues(choose)
+
+func active() implementation {
+	impl, _ := chosen()
+	return impl
+}
 
 // Portable is the Name of the implementation without vector instructions.
 const Portable = "gonum"
 
 // Name says which implementation is in use.
-func Name() string { return active.name }
+func Name() string { return active().name }
 
 // LibraryError says why no BLAS library is in use, nil if one is or none was
 // wanted.
-func LibraryError() error { return libraryError }
+func LibraryError() error {
+	_, err := chosen()
+	return err
+}
 
 func choose() (implementation, error) {
 	lib, err := openLibrary()

@@ -14,8 +14,8 @@ func implementations() []implementation {
 	if b := builtin(); b.name != Portable {
 		impls = append(impls, b)
 	}
-	if active.name != impls[len(impls)-1].name {
-		impls = append(impls, active)
+	if active().name != impls[len(impls)-1].name {
+		impls = append(impls, active())
 	}
 	return impls
 }

@@ -127,6 +127,14 @@ func result(cmd *cobra.Command, asJSON bool, v any, text string) error {
 	return enc.Encode(v)
 }
 
+// count is a number of things, such as 1 shard or 2 shards.
+func count(n int64, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}
+
 // byteSize is a flag such as 256MiB.
 type byteSize int64
 

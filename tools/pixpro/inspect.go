@@ -102,7 +102,8 @@ func inspectAll(ctx context.Context, cmd *cobra.Command, dataset *shards.Dataset
 		return err
 	}
 	var text strings.Builder
-	fmt.Fprintf(&text, "%d images of %d classes in %d shards, %d bytes, in the order %s", s.Rows, len(s.Classes), s.Shards, s.Bytes, s.Order)
+	fmt.Fprintf(&text, "%s of %s in %s, %s, in the order %s", count(s.Rows, "image", "images"), count(int64(len(s.Classes)), "class", "classes"),
+		count(int64(s.Shards), "shard", "shards"), count(s.Bytes, "byte", "bytes"), s.Order)
 	if s.Order == shards.OrderShuffle {
 		fmt.Fprintf(&text, " (seed %d)", s.Seed)
 	}

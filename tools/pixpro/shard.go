@@ -33,7 +33,7 @@ unpacking, with a manifest of their checksums.
               ImageNet's training images come
   zip         such a folder in a zip; labels come from NAME_map.txt if that
               file lies beside NAME.zip
-  webdataset  a tar with NAME.cls for the class of NAME.jpg
+  webdataset  a tar with NAME.cls or NAME.cls.txt for the class of NAME.jpg
   list        a text file with the path of an image on every line, relative
               to the file's folder
 Archives may be compressed by gzip or zstd; they are decompressed into a
@@ -41,13 +41,15 @@ temporary file in --out first.
 
 --labels gives the classes of images that lie in no folders. Its lines are
 NAME<tab>LABEL, or a number from 1 for each image in the order of their names,
-as in ILSVRC2012_validation_ground_truth.txt.
+as in ILSVRC2012_validation_ground_truth.txt. Images without a label are kept
+without a class; a warning counts them.
 
 Images are stored as they are, unless --max-side shrinks them. Files named like
 images that are none are listed in rejected.jsonl with the reason, and if they
 are more than --max-bad of all, the run stops.
 
-An interrupted run is finished by the same command with --resume.`,
+An interrupted run is finished by the same command with --resume. With other
+inputs or settings than before, --resume refuses.`,
 		Example: `  pixpro shard --in imagenet/train --out shards/
   pixpro shard --in ILSVRC2012_img_train.tar --out shards/ --order shuffle --seed 1
   pixpro shard --in ILSVRC2012_img_val.tar --labels val_map.txt --out val-shards/
@@ -113,13 +115,15 @@ func (s *share) Type() string { return "share" }
 
 func shard(ctx context.Context, cmd *cobra.Command, cfg shards.WriteConfig, asJSON bool) error {
 	bar := newProgress("sharding", 0, false)
+	var last shards.WriteProgress
 	cfg.Progress = func(p shards.WriteProgress) {
+		last = p
 		bar.set(p.Files, p.TotalFiles, fmt.Sprintf(" (%d MB)", p.Bytes/1e6))
 	}
 	manifest, report, err := shards.Write(ctx, cfg)
 	bar.finish()
 	if errors.Is(err, context.Canceled) {
-		return fmt.Errorf("stopped: the same command with --resume goes on, from the last whole shard in %s", cfg.Out)
+		return interruptedShard(cfg.Out, last, errors.Is(err, shards.ErrResumable))
 	}
 	if err != nil {
 		return err
@@ -127,6 +131,25 @@ func shard(ctx context.Context, cmd *cobra.Command, cfg shards.WriteConfig, asJS
 	if report.Rejected > 0 {
 		log.Warn().Int64("rejected", report.Rejected).Msg("some files are no readable images: see rejected.jsonl in the output")
 	}
-	return result(cmd, asJSON, report, fmt.Sprintf("%d images of %d classes in %d shards at %s (%d rejected, %d other files skipped)\n",
-		report.Rows, len(manifest.Classes), report.Shards, cfg.Out, report.Rejected, report.Skipped))
+	if report.Unlabelled > 0 && len(manifest.Classes) > 0 {
+		log.Warn().Int64("unlabelled", report.Unlabelled).Msg("some images have no class")
+	}
+	if report.UnusedLabels > 0 {
+		log.Warn().Int64("unused_labels", report.UnusedLabels).Msg("some labels are for names that the input does not have")
+	}
+	return result(cmd, asJSON, report, fmt.Sprintf("%s of %s in %s at %s (%d rejected, %s skipped)\n",
+		count(report.Rows, "image", "images"), count(int64(len(manifest.Classes)), "class", "classes"), count(int64(report.Shards), "shard", "shards"),
+		cfg.Out, report.Rejected, count(report.Skipped, "other file", "other files")))
+}
+
+// interruptedShard says how far a run came that was told to stop.
+func interruptedShard(out string, done shards.WriteProgress, resumable bool) error {
+	when := "while the input was listed"
+	if done.TotalFiles > 0 {
+		when = fmt.Sprintf("after %d of %s", done.Files, count(done.TotalFiles, "file", "files"))
+	}
+	if !resumable {
+		return fmt.Errorf("interrupted %s, before a shard was finished: nothing is kept, run the same command again", when)
+	}
+	return fmt.Errorf("interrupted %s: finished shards are kept in %s, and the same command with --resume goes on from there", when, out)
 }

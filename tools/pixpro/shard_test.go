@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
@@ -18,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/seed-436d2970/pixpro/internal/synth"
+	"github.com/seed-436d2970/pixpro/shards"
 )
 
 const programVariable = "PIXPRO_TEST_PROGRAM"
@@ -172,6 +174,24 @@ func TestShardFlags(t *testing.T) {
 		if err := s.Set(text); err != nil || s != want {
 			t.Errorf("%s is %v (%v), want %v", text, s, err, want)
 		}
+	}
+}
+
+func TestInterruptedShardSaysWhatToDo(t *testing.T) {
+	for want, got := range map[string]error{
+		"interrupted while the input was listed, before a shard was finished: nothing is kept, run the same command again":               interruptedShard("out", shards.WriteProgress{}, false),
+		"interrupted after 1 of 1 file, before a shard was finished: nothing is kept, run the same command again":                        interruptedShard("out", shards.WriteProgress{Files: 1, TotalFiles: 1}, false),
+		"interrupted after 5 of 9 files: finished shards are kept in out, and the same command with --resume goes on from there":         interruptedShard("out", shards.WriteProgress{Files: 5, TotalFiles: 9}, true),
+		"interrupted while the input was listed: finished shards are kept in out, and the same command with --resume goes on from there": interruptedShard("out", shards.WriteProgress{}, true),
+	} {
+		if got.Error() != want {
+			t.Errorf("says %q, want %q", got, want)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if code := run(ctx, []string{"shard", "--in", t.TempDir(), "--out", t.TempDir()}); code != exitFailed {
+		t.Errorf("an interrupted run ends with %d", code)
 	}
 }
 

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -30,10 +32,15 @@ The exit code is 0 if all is well and 1 if there are faults.`,
 				return err
 			}
 			bar := newProgress("verifying", 0, true)
+			var last shards.VerifyProgress
 			report, err := shards.Verify(cmd.Context(), dir, shards.VerifyConfig{Deep: deep, Progress: func(p shards.VerifyProgress) {
+				last = p
 				bar.set(p.Bytes, p.TotalBytes, "")
 			}})
 			bar.finish()
+			if errors.Is(err, context.Canceled) {
+				return fmt.Errorf("interrupted after %d of %d MB, with %s so far", last.Bytes/1e6, last.TotalBytes/1e6, count(int64(last.Faults), "fault", "faults"))
+			}
 			if err != nil {
 				return err
 			}
@@ -41,12 +48,13 @@ The exit code is 0 if all is well and 1 if there are faults.`,
 			for _, fault := range report.Faults {
 				fmt.Fprintln(&text, fault)
 			}
-			fmt.Fprintf(&text, "%d images in %d shards, %d faults\n", report.Rows, report.Shards, len(report.Faults))
+			faults := count(int64(len(report.Faults)), "fault", "faults")
+			fmt.Fprintf(&text, "%s in %s, %s\n", count(report.Rows, "image", "images"), count(int64(report.Shards), "shard", "shards"), faults)
 			if err := result(cmd, asJSON, report, text.String()); err != nil {
 				return err
 			}
-			if n := len(report.Faults); n > 0 {
-				return fmt.Errorf("%s has %d faults: shard the images again, or restore the files named above", dir, n)
+			if len(report.Faults) > 0 {
+				return fmt.Errorf("%s has %s: shard the images again, or restore the files named above", dir, faults)
 			}
 			return nil
 		},
