@@ -158,7 +158,7 @@ func (s *shard) open() error {
 		return errSize(s.info, int64(len(data))).withRemedy()
 	}
 	err = guard(func() (err error) {
-		s.file, err = parseShard(data)
+		s.file, err = parseShard(data, func(from, to int) { forget(data, from, to) })
 		return err
 	})
 	if err != nil {

@@ -3,6 +3,7 @@ package shards
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +14,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	flatbuffers "github.com/google/flatbuffers/go"
 )
 
 func TestSampleFromManyGoroutines(t *testing.T) {
@@ -292,6 +295,33 @@ func TestManifestsOfOtherReleases(t *testing.T) {
 	}
 }
 
+// Metadata that says it is longer than it is must not be read on into what
+// lies behind it in the file.
+func TestMetadataEndsWhereItEnds(t *testing.T) {
+	b := flatbuffers.NewBuilder(0)
+	name := b.CreateString("name")
+	b.StartObject(1)
+	b.PrependUOffsetTSlot(0, name, 0)
+	b.Finish(b.EndObject())
+	file := append(bytes.Clone(b.FinishedBytes()), make([]byte, 1<<16)...)
+	meta := file[:len(b.FinishedBytes())]
+	read := func() (s string, err error) {
+		err = guard(func() error {
+			root := fbRoot(meta)
+			s = root.string(0)
+			return nil
+		})
+		return s, err
+	}
+	if s, err := read(); s != "name" || err != nil {
+		t.Errorf("reads %q, %v", s, err)
+	}
+	binary.LittleEndian.PutUint32(meta[bytes.Index(meta, []byte("name"))-4:], 1<<10)
+	if s, err := read(); err == nil {
+		t.Errorf("reads %d bytes of %d", len(s), len(meta))
+	}
+}
+
 func FuzzParseManifest(f *testing.F) {
 	data, err := os.ReadFile(filepath.Join(write(f, classTree(f, 9), 1), manifestName))
 	if err != nil {
@@ -335,7 +365,7 @@ func FuzzShardFile(f *testing.F) {
 
 func readShard(t *testing.T, data []byte) {
 	var file *shardFile
-	if err := guard(func() (err error) { file, err = parseShard(data); return err }); err != nil {
+	if err := guard(func() (err error) { file, err = parseShard(data, nil); return err }); err != nil {
 		return
 	}
 	rows := int64(0)

@@ -1,6 +1,8 @@
 package shards
 
 import (
+	"slices"
+
 	flatbuffers "github.com/google/flatbuffers/go"
 )
 
@@ -9,8 +11,10 @@ import (
 // runtime.Error: see guard.
 type fbTable struct{ flatbuffers.Table }
 
-// fbRoot is the table that a buffer holds.
+// fbRoot is the table that a buffer holds. What it refers to beyond the buffer's
+// end is damaged, whatever lies there.
 func fbRoot(data []byte) fbTable {
+	data = slices.Clip(data)
 	return fbTable{flatbuffers.Table{Bytes: data, Pos: flatbuffers.GetUOffsetT(data)}}
 }
 

@@ -80,6 +80,7 @@ func (d *Dataset) Summarize(ctx context.Context) (Summary, error) {
 		if err != nil {
 			return Summary{}, err
 		}
+		forget(shard.data, 0, len(shard.data))
 	}
 	s.Sides, s.Files = sides.bins(), files.bins()
 	return s, nil

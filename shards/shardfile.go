@@ -52,6 +52,9 @@ type shardFile struct {
 	rows    int64
 }
 
+// passedBytes is how much parseShard reads before it says so.
+const passedBytes = 16 << 20
+
 // block is a message of the file: metadata and body.
 type block struct {
 	offset, body int64
@@ -61,8 +64,10 @@ type block struct {
 func (b block) end() int64 { return b.offset + int64(b.meta) + b.body }
 
 // parseShard reads the metadata of all record batches. Nothing in data is
-// trusted; the caller guards against panics.
-func parseShard(data []byte) (*shardFile, error) {
+// trusted; the caller guards against panics. passed, if not nil, is told now
+// and then which part of data is not needed for the time being: the metadata of
+// tiny images lies all over the file.
+func parseShard(data []byte, passed func(from, to int)) (*shardFile, error) {
 	// ARROW1 and padding, messages, footer, its length, ARROW1.
 	tail := len(data) - 4 - len(arrowMagic)
 	if tail < 8 || !bytes.HasPrefix(data, arrowMagic) || !bytes.HasSuffix(data, arrowMagic) {
@@ -88,6 +93,7 @@ func parseShard(data []byte) (*shardFile, error) {
 	}
 	s.blocks = blocks(footer.structs(footerRecordBatches, blockSize))
 	s.starts = make([]int64, len(s.blocks))
+	kept := int64(0) // data before it was passed
 	for i := range s.blocks {
 		b, err := s.batch(i)
 		if err != nil {
@@ -98,6 +104,10 @@ func parseShard(data []byte) (*shardFile, error) {
 		}
 		s.starts[i] = s.rows
 		s.rows += b.rows
+		if end := s.blocks[i].end(); passed != nil && end-kept >= passedBytes {
+			passed(int(kept), int(end))
+			kept = end
+		}
 	}
 	return s, nil
 }

@@ -98,6 +98,9 @@ func (w *shardWriter) discard() error {
 	return w.out.file.Close()
 }
 
+// largePiece is what is worth a goroutine.
+const largePiece = 64 << 10
+
 // hashedFile computes the SHA-256 of what is written to a file. Large pieces
 // are hashed while they are written and after Write has returned, so they must
 // stay as they are until the next large one is written or sum is called.
@@ -110,13 +113,16 @@ type hashedFile struct {
 }
 
 func (h *hashedFile) Write(p []byte) (int, error) {
-	const large = 64 << 10
 	h.size += int64(len(p))
-	if len(p) < large {
-		h.small = append(h.small, p...)
-	} else {
+	switch {
+	case len(p) >= largePiece:
 		h.catchUp()
 		h.hashing.Go(func() { h.hash.Write(p) })
+	default:
+		h.small = append(h.small, p...)
+		if len(h.small) >= largePiece {
+			h.catchUp()
+		}
 	}
 	return h.file.Write(p)
 }

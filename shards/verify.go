@@ -174,8 +174,9 @@ func checkShard(ctx context.Context, dir, name string, check shardCheck) (ShardI
 	fault := func(row int64, key string, err error) {
 		faults = append(faults, &CorruptError{Shard: name, Row: row, Key: key, Reason: err.Error()})
 	}
+	unneeded := func(from, to int) { forget(data, from, to) }
 	file := &shardFile{}
-	if err := guard(func() (err error) { file, err = parseShard(data); return err }); err != nil {
+	if err := guard(func() (err error) { file, err = parseShard(data, unneeded); return err }); err != nil {
 		fault(-1, "", err)
 		file = &shardFile{}
 	}
@@ -199,7 +200,7 @@ func checkShard(ctx context.Context, dir, name string, check shardCheck) (ShardI
 		if err != nil {
 			fault(file.starts[i], "", err)
 		}
-		forget(data, int(b.offset), int(b.end()))
+		unneeded(int(b.offset), int(b.end()))
 	}
 	if err := sum.to(ctx, len(data)); err != nil {
 		return info, nil, fmt.Errorf("%s: %w", name, err)

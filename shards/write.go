@@ -157,9 +157,9 @@ var ErrResumable = errors.New("what is finished is kept: pixpro shard --resume g
 // Out must be empty, unless Resume is set: then shards that an interrupted run
 // with the same input and settings finished are checked and kept.
 //
-// Memory stays below 512 MiB, apart from the list of files (see
+// What is held at a time stays below 300 MiB, apart from the list of files (see
 // docs/shard-format.md) and from images of more than ten million pixels where
-// images are decoded.
+// images are decoded. Garbage comes on top; debug.SetMemoryLimit bounds it.
 func Write(ctx context.Context, cfg WriteConfig) (Manifest, WriteReport, error) {
 	if err := cfg.Validate(); err != nil {
 		return Manifest{}, WriteReport{}, err

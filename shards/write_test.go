@@ -3,6 +3,8 @@ package shards
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -476,5 +478,32 @@ func TestWindowLetsTheNextFilePass(t *testing.T) {
 	cancel()
 	if err := <-third; !errors.Is(err, context.Canceled) {
 		t.Errorf("waiting when cancelled: %v", err)
+	}
+}
+
+// Small pieces are hashed in time, too: a shard of tiny images has no others.
+func TestHashedFileKeepsLittle(t *testing.T) {
+	f, err := atomicfile.Create(filepath.Join(t.TempDir(), "f"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	h := hashedFile{file: f, hash: sha256.New()}
+	want := sha256.New()
+	for i := range 2000 {
+		piece := bytes.Repeat([]byte{byte(i)}, i%700)
+		if i%400 == 399 {
+			piece = make([]byte, largePiece+i)
+		}
+		want.Write(piece)
+		if _, err := h.Write(piece); err != nil {
+			t.Fatal(err)
+		}
+		if cap(h.small) > 4*largePiece {
+			t.Fatalf("keeps %d bytes after %d pieces", cap(h.small), i)
+		}
+	}
+	if got := h.sum(); got != hex.EncodeToString(want.Sum(nil)) {
+		t.Errorf("the sum is %s", got)
 	}
 }

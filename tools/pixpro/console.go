@@ -9,6 +9,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime/debug"
+	"runtime/metrics"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -125,6 +127,18 @@ func result(cmd *cobra.Command, asJSON bool, v any, text string) error {
 	}
 	enc := json.NewEncoder(cmd.OutOrStdout())
 	return enc.Encode(v)
+}
+
+// boundMemory keeps garbage from taking much more than what is in use now and
+// what sharding and verifying hold at a time, unless GOMEMLIMIT says otherwise.
+func boundMemory() {
+	const working = 256 << 20
+	if os.Getenv("GOMEMLIMIT") != "" {
+		return
+	}
+	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	metrics.Read(live)
+	debug.SetMemoryLimit(int64(live[0].Value.Uint64()) + working)
 }
 
 // count is a number of things, such as 1 shard or 2 shards.

@@ -117,6 +117,9 @@ func shard(ctx context.Context, cmd *cobra.Command, cfg shards.WriteConfig, asJS
 	bar := newProgress("sharding", 0, false)
 	var last shards.WriteProgress
 	cfg.Progress = func(p shards.WriteProgress) {
+		if last.Files == 0 { // the list of files, which can take more, is there now
+			boundMemory()
+		}
 		last = p
 		bar.set(p.Files, p.TotalFiles, fmt.Sprintf(" (%d MB)", p.Bytes/1e6))
 	}

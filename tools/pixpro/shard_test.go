@@ -1,11 +1,16 @@
 package main
 
 import (
+	"archive/tar"
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"image"
+	"image/jpeg"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -31,7 +36,11 @@ func TestProgram(t *testing.T) {
 	}
 	for i, arg := range os.Args {
 		if arg == "--" {
-			os.Exit(run(t.Context(), os.Args[i+1:]))
+			code := run(t.Context(), os.Args[i+1:])
+			if peak, err := peakRSS(); err == nil {
+				fmt.Fprintf(os.Stderr, "peak memory %d\n", peak)
+			}
+			os.Exit(code)
 		}
 	}
 }
@@ -173,6 +182,52 @@ func TestShardFlags(t *testing.T) {
 		var s share
 		if err := s.Set(text); err != nil || s != want {
 			t.Errorf("%s is %v (%v), want %v", text, s, err, want)
+		}
+	}
+}
+
+// TestShardMemory shards and verifies a tar of many tiny images, of one image
+// repeated: whatever is kept for each shows.
+func TestShardMemory(t *testing.T) {
+	if testing.Short() {
+		t.Skip("writes 150 MB")
+	}
+	const images, most = 100_000, 96 << 20 // a shard of them has 70 MB
+	dir := t.TempDir()
+	in, out := filepath.Join(dir, "in.tar"), filepath.Join(dir, "out")
+	var one bytes.Buffer
+	if err := jpeg.Encode(&one, image.NewGray(image.Rect(0, 0, 8, 8)), nil); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Create(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	buffered := bufio.NewWriter(f)
+	w := tar.NewWriter(buffered)
+	for i := range images {
+		if err := w.WriteHeader(&tar.Header{Name: fmt.Sprintf("n%03d/n%03d_%d.JPEG", i%100, i%100, i), Mode: 0o644, Size: int64(one.Len())}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write(one.Bytes()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(w.Close(), buffered.Flush(), f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"shard", "--in", in, "--out", out}, {"verify", "--shards", out}, {"verify", "--shards", out, "--deep"}} {
+		cmd := program(t, args...)
+		err := cmd.Run()
+		text := fmt.Sprint(cmd.Stderr)
+		var peak int64
+		_, number, _ := strings.Cut(text, "peak memory ")
+		if _, scanErr := fmt.Sscan(number, &peak); err != nil || scanErr != nil {
+			t.Fatalf("pixpro %v: %v, %v\n%s", args, err, scanErr, text)
+		}
+		t.Logf("pixpro %v took %d MB", args, peak>>20)
+		if peak > most {
+			t.Errorf("pixpro %v took %d MB, more than %d", args, peak>>20, most>>20)
 		}
 	}
 }

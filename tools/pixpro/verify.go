@@ -31,6 +31,7 @@ The exit code is 0 if all is well and 1 if there are faults.`,
 			if err := required(cmd, "shards"); err != nil {
 				return err
 			}
+			boundMemory()
 			bar := newProgress("verifying", 0, true)
 			var last shards.VerifyProgress
 			report, err := shards.Verify(cmd.Context(), dir, shards.VerifyConfig{Deep: deep, Progress: func(p shards.VerifyProgress) {
