@@ -50,6 +50,13 @@ type encoderFlags struct {
 }
 
 func (e *encoderFlags) add(f *pflag.FlagSet) {
+	e.addWeights(f)
+	f.IntVar(&e.size, "size", 0, "side in pixels that images are resized to (default: the first checkpoint's views, else 224)")
+	f.Uint64Var(&e.seed, "seed", 0, "seed of random weights and of all other choices")
+}
+
+// addWeights adds the flags that say which encoders, of which stage.
+func (e *encoderFlags) addWeights(f *pflag.FlagSet) {
 	preset := train.Default()
 	f.StringArrayVar(&e.checkpoints, "checkpoint", nil, "checkpoint, training output (then its latest), or file of weights; may repeat")
 	f.BoolVar(&e.untrained, "untrained", false, "compare with random weights of the first checkpoint's architecture")
@@ -58,10 +65,8 @@ func (e *encoderFlags) add(f *pflag.FlagSet) {
 	f.StringVar(&e.arch, "arch", preset.Arch, "architecture of files of weights, and of --untrained without a checkpoint")
 	f.StringVar(&e.stem, "stem", preset.Stem, "stem of these")
 	f.Float64Var(&e.width, "width", preset.Width, "factor of the channels of these")
-	f.IntVar(&e.size, "size", 0, "side in pixels that images are resized to (default: the first checkpoint's views, else 224)")
 	f.IntVar(&e.stage, "stage", model.Stages, "stage whose features are taken: 4 (the last) or 3, 2, 1")
 	f.IntVar(&e.threads, "threads", 0, "threads that compute (default: one a core); results are the same for any number")
-	f.Uint64Var(&e.seed, "seed", 0, "seed of random weights and of all other choices")
 }
 
 // encoderSource is where one of the compared encoders comes from.
