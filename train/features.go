@@ -2,6 +2,7 @@ package train
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/seed-436d2970/pixpro/augment"
 	"github.com/seed-436d2970/pixpro/internal/safetensors"
@@ -15,6 +16,25 @@ import (
 type Encoder struct {
 	device  device.Device
 	encoder *model.Encoder
+}
+
+// FeatureMap is what an encoder makes of an image.
+type FeatureMap struct {
+	Rows, Cols, Channels int
+	Values               []float32 // Rows x Cols x Channels
+}
+
+// Cell is the vector of the cell of that number, counted row by row.
+func (m *FeatureMap) Cell(i int) []float32 { return m.Values[i*m.Channels : (i+1)*m.Channels] }
+
+// ChannelsFirst returns the values as PyTorch has them: Channels x Rows x Cols.
+func (m *FeatureMap) ChannelsFirst() []float32 {
+	cells := m.Rows * m.Cols
+	values := make([]float32, len(m.Values))
+	for i, v := range m.Values {
+		values[i%m.Channels*cells+i/m.Channels] = v
+	}
+	return values
 }
 
 // NewEncoder builds an encoder on d from tensors under torchvision's names.
@@ -31,7 +51,7 @@ func NewEncoder(d device.Device, r model.ResNet, tensors []safetensors.Tensor) (
 		if !ok {
 			return nil, fmt.Errorf("train: %w: %s is missing", model.ErrParameters, p.Name)
 		}
-		if fmt.Sprint(t.Shape) != fmt.Sprint(p.Shape) {
+		if !slices.Equal(t.Shape, shape64(p.Shape)) {
 			return nil, fmt.Errorf("train: %w: %s is %v, the model's is %v", model.ErrParameters, p.Name, t.Shape, p.Shape)
 		}
 		values, err := t.Float32s()
@@ -45,9 +65,20 @@ func NewEncoder(d device.Device, r model.ResNet, tensors []safetensors.Tensor) (
 	return e, nil
 }
 
-// Features computes the last stage's feature map of an image, normalised by
-// ImageNet's colours: C x h x w values.
-func (e *Encoder) Features(image augment.Planes) (features []float32, shape [3]int, err error) {
+// RandomEncoder builds the encoder on d that a run with this seed starts with.
+func RandomEncoder(d device.Device, r model.ResNet, seed uint64) *Encoder {
+	var parameters []*nn.Parameter
+	b := nn.Builder{Device: d, Seed: seed, Prefix: queryEncoder, List: &parameters}
+	return &Encoder{d, model.NewEncoder(b, r)}
+}
+
+// Features computes the map at the end of a stage, from 1 to model.Stages, of
+// an image normalised by ImageNet's colours. On the CPU, the last bits of the
+// values depend on the device's number of threads.
+func (e *Encoder) Features(image augment.Planes, stage int) (FeatureMap, error) {
+	if stage < 1 || stage > model.Stages {
+		return FeatureMap{}, fmt.Errorf("train: stage %d: use 1 to %d", stage, model.Stages)
+	}
 	d, area := e.device, image.Width*image.Height
 	pixels := make([]float32, 3*area)
 	for c := range 3 {
@@ -58,18 +89,13 @@ func (e *Encoder) Features(image augment.Planes) (features []float32, shape [3]i
 	x := d.Alloc(1, image.Height, image.Width, 3)
 	d.Upload(x, pixels)
 	tape := nn.NewTape(d, nn.Inference, 1)
-	y := e.encoder.Forward(tape, tape.Input(x))
-	height, width, channels := y.Value.Shape[1], y.Value.Shape[2], y.Value.Shape[3]
-	last := make([]float32, y.Value.Len())
-	d.Download(last, y.Value)
+	y := e.encoder.ForwardTo(tape, tape.Input(x), stage)
+	shape := y.Value.Shape
+	m := FeatureMap{Rows: shape[1], Cols: shape[2], Channels: shape[3], Values: make([]float32, y.Value.Len())}
+	d.Download(m.Values, y.Value)
 	y.Release()
 	if err := d.Sync(); err != nil {
-		return nil, shape, fmt.Errorf("train: features: %w", err)
+		return FeatureMap{}, fmt.Errorf("train: features: %w", err)
 	}
-	features = make([]float32, len(last))
-	cells := height * width
-	for i, v := range last {
-		features[i%channels*cells+i/channels] = v
-	}
-	return features, [3]int{channels, height, width}, nil
+	return m, nil
 }

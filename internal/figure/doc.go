@@ -1,5 +1,6 @@
 // Package figure draws the project's pictures: pairs of views with matching
-// cells joined (pairs.go), and the loss curve of a run (loss.go).
+// cells joined (pairs.go), the loss curve of a run (loss.go), and what encoders
+// see in images (features.go).
 //
 // A picture of pairs shows, one pair a row, the source image with both crops
 // marked and the two views with their grids of cells. Which cells match is

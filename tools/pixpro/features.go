@@ -21,7 +21,7 @@ type featuresOptions struct {
 	checkpoint, which, arch, stem string
 	width                         float64
 	image                         string
-	size, threads                 int
+	size, stage, threads          int
 }
 
 func newFeatures() *cobra.Command {
@@ -35,8 +35,10 @@ func newFeatures() *cobra.Command {
 		Use:   "features --checkpoint PATH --image FILE",
 		Short: "Compute the feature map of an image",
 		Long: `Compute the last stage's feature map of an image: what torchvision's ResNet has
-before its average pooling. The image is taken whole, in its own size unless
---size is given, and normalised by ImageNet's colours.
+before its average pooling (--stage 3: the one before it). The image is taken
+whole, in its own size unless --size is given, and normalised by ImageNet's
+colours. On one thread, the default, the values are those that "pixpro eval"
+works with, to the bit; on several the last bits may differ.
 
 The weights come from a checkpoint, from a training output's latest, or from a
 file: safetensors, torchvision's .pth, or one in the published implementation's
@@ -54,18 +56,22 @@ layout. Files need --arch; a checkpoint knows it.`,
 			if opts.size < 0 {
 				return usageError{fmt.Errorf("--size %d: must not be negative", opts.size)}
 			}
-			map3, shape, err := features(opts)
+			if err := checkStage(opts.stage); err != nil {
+				return err
+			}
+			m, err := features(opts)
 			if err != nil {
 				return err
 			}
+			shape, values := [3]int{m.Channels, m.Rows, m.Cols}, m.ChannelsFirst()
 			if out != "" {
-				tensor := safetensors.New("features", []int64{int64(shape[0]), int64(shape[1]), int64(shape[2])}, map3)
+				tensor := safetensors.New("features", []int64{int64(shape[0]), int64(shape[1]), int64(shape[2])}, values)
 				err := writeFile(out, func(w io.Writer) error { return safetensors.Write(w, []safetensors.Tensor{tensor}, nil) })
 				if err != nil {
 					return err
 				}
 			}
-			mean, norm := summary(map3)
+			mean, norm := summary(values)
 			return result(cmd, asJSON, map[string]any{"shape": shape, "mean": mean, "norm": norm, "out": out},
 				fmt.Sprintf("feature map of %d channels, %d x %d cells: mean %.6g, norm %.6g\n", shape[0], shape[1], shape[2], mean, norm))
 		},
@@ -78,41 +84,49 @@ layout. Files need --arch; a checkpoint knows it.`,
 	f.Float64Var(&opts.width, "width", preset.Width, "factor of the channels of a file of weights")
 	f.StringVar(&opts.image, "image", "", "picture")
 	f.IntVar(&opts.size, "size", 0, "side in pixels that the image is resized to, 0 for its own size")
-	f.IntVar(&opts.threads, "threads", 0, "threads that compute (default: one a core)")
+	f.IntVar(&opts.stage, "stage", model.Stages, "stage whose map is computed: 1 to 4")
+	f.IntVar(&opts.threads, "threads", 1, "threads that compute, 0 for one a core")
 	f.StringVar(&out, "out", "", `safetensors file to write, with the tensor "features": channels x rows x columns`)
 	f.BoolVar(&asJSON, "json", false, "print the result as JSON")
 	return cmd
 }
 
-// features computes the feature map of an image: channels x rows x columns.
-func features(opts featuresOptions) ([]float32, [3]int, error) {
-	var shape [3]int
+// checkStage refuses a stage that no network has.
+func checkStage(stage int) error {
+	if stage < 1 || stage > model.Stages {
+		return usageError{fmt.Errorf("--stage %d: use 1 to %d", stage, model.Stages)}
+	}
+	return nil
+}
+
+// features computes the feature map of an image.
+func features(opts featuresOptions) (m train.FeatureMap, err error) {
 	w, err := train.ReadWeights(opts.checkpoint)
 	if err != nil {
-		return nil, shape, err
+		return m, err
 	}
 	if c := w.Checkpoint; c != nil {
 		opts.arch, opts.stem, opts.width = c.Config.Arch, c.Config.Stem, c.Config.Width
 	}
 	architecture, err := model.Lookup(opts.arch, opts.stem, opts.width)
 	if err != nil {
-		return nil, shape, usageError{err}
+		return m, usageError{err}
 	}
 	tensors, err := w.Encoder(opts.which == "key-encoder")
 	if err != nil {
-		return nil, shape, err
+		return m, err
 	}
 	planes, err := readPlanes(opts.image, opts.size)
 	if err != nil {
-		return nil, shape, err
+		return m, err
 	}
 	d := cpu.New(opts.threads)
 	defer d.Close()
 	encoder, err := train.NewEncoder(d, architecture, tensors)
 	if err != nil {
-		return nil, shape, fmt.Errorf("%s: %w", w.Path, err)
+		return m, fmt.Errorf("%s: %w", w.Path, err)
 	}
-	return encoder.Features(planes)
+	return encoder.Features(planes, opts.stage)
 }
 
 // readPlanes reads a picture, resized to size x size pixels unless that is 0.

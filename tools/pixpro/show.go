@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -14,21 +15,55 @@ import (
 
 func newShow() *cobra.Command {
 	var (
-		views  viewFlags
-		out    string
-		pairs  int
-		cells  int
-		asJSON bool
+		views    viewFlags
+		encoders encoderFlags
+		images   []string
+		at       []int
+		out      string
+		pairs    int
+		cells    int
+		asJSON   bool
 	)
 	cmd := &cobra.Command{
-		Use:   "show --shards DIR --out views.png",
-		Short: "Draw pairs of views with their matching cells",
-		Long: `Draw pairs of views beside their source image: the crops marked in it, the
-cells of the feature maps, lines between some that match, and what was drawn.`,
+		Use:   "show {--shards DIR | --checkpoint PATH --image FILE} --out FILE.png",
+		Short: "Draw pairs of views with their matching cells, or what an encoder sees",
+		Long: `With --shards, draw pairs of views beside their source image: the crops marked
+in it, the cells of the feature maps, lines between some that match, and what
+was drawn.
+
+With --image, draw what encoders make of images: the first three principal
+components of the features as red, green and blue, found over all the images of
+an encoder together; and with --at X,Y the similarity (cosine) of the cell at
+that pixel with all others as a heat map. Each --image is a row, each
+--checkpoint (also --init, --untrained) a column. Images keep their size, which
+gives more cells than in training, unless --size is given.`,
 		Example: `  pixpro show --shards shards/ --out views.png
-  pixpro show --shards shards/ --out views.png --pairs 4 --seed 7 --cells 6`,
+  pixpro show --shards shards/ --out views.png --pairs 4 --seed 7 --cells 6
+  pixpro show --checkpoint run/ --image cat.jpg --at 120,80 --out cat.png
+  pixpro show --checkpoint run/checkpoints/step-1000 --checkpoint run/ --untrained --image cat.jpg --image dog.jpg --out sheet.png`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if len(images) > 0 {
+				if err := required(cmd, "out"); err != nil {
+					return err
+				}
+				if views.shards != "" {
+					return usageError{errors.New("--shards and --image: views come from shards, features from an image; give one of them")}
+				}
+				encoders.seed, encoders.size = views.seed, 0
+				if cmd.Flags().Changed("size") {
+					encoders.size = views.size
+				}
+				n, err := showFeatures(cmd.Context(), &encoders, images, at, out)
+				if err != nil {
+					return err
+				}
+				return result(cmd, asJSON, map[string]any{"images": len(images), "encoders": n, "out": out},
+					fmt.Sprintf("features of %d images from %d encoders at %s\n", len(images), n, out))
+			}
+			if len(encoders.checkpoints)+len(encoders.inits) > 0 || encoders.untrained || len(at) > 0 {
+				return usageError{errors.New("--image is needed: the picture whose features are drawn")}
+			}
 			if err := required(cmd, "shards", "out"); err != nil {
 				return err
 			}
@@ -49,6 +84,9 @@ cells of the feature maps, lines between some that match, and what was drawn.`,
 	}
 	f := cmd.Flags()
 	views.add(f)
+	encoders.addWeights(f)
+	f.StringArrayVar(&images, "image", nil, "picture whose features are drawn; may repeat")
+	f.IntSliceVar(&at, "at", nil, "pixel X,Y of the pictures that all cells are compared with")
 	f.StringVar(&out, "out", "", "PNG to write")
 	f.IntVar(&pairs, "pairs", 8, "pairs to draw")
 	f.IntVar(&cells, "cells", 7, "cells along a side of the feature map")

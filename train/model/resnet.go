@@ -15,10 +15,10 @@ import (
 // ResNet describes a residual network (He et al. 2016) by torchvision's
 // conventions.
 type ResNet struct {
-	Depths     [4]int // blocks in each stage
-	Bottleneck bool   // 1x1, 3x3, 1x1 blocks that widen four times, instead of 3x3, 3x3
-	Base       int    // channels of the first stage, 64 by default
-	Stem       string // StemImageNet, StemNoPool or StemSmall
+	Depths     [Stages]int // blocks in each stage
+	Bottleneck bool        // 1x1, 3x3, 1x1 blocks that widen four times, instead of 3x3, 3x3
+	Base       int         // channels of the first stage, 64 by default
+	Stem       string      // StemImageNet, StemNoPool or StemSmall
 	// Of bottlenecks: groups of the 3x3 convolution, and channels of a group in
 	// the first stage where Base is 64. 0 is 1 and 64.
 	Groups, GroupWidth int
@@ -124,7 +124,11 @@ type Encoder struct {
 	stem   []layer
 	pool   bool
 	blocks []*block
+	stages [Stages]int // blocks up to the end of each stage
 }
+
+// Stages is the number of a residual network's stages.
+const Stages = 4
 
 // layer is a convolution with its batch norm.
 type layer struct {
@@ -161,6 +165,7 @@ func NewEncoder(b nn.Builder, r ResNet) *Encoder {
 			e.blocks = append(e.blocks, newBlock(b.In(fmt.Sprintf("layer%d.%d", stage+1, i)), s))
 			in = s.out
 		}
+		e.stages[stage] = len(e.blocks)
 	}
 	return e
 }
@@ -189,13 +194,18 @@ func newStem(b nn.Builder, r ResNet) []layer {
 // Forward computes the feature map, N x h x w x Channels, of normalised
 // images, N x H x W x 3.
 func (e *Encoder) Forward(t *nn.Tape, x *nn.Var) *nn.Var {
+	return e.ForwardTo(t, x, Stages)
+}
+
+// ForwardTo computes the map at the end of a stage, counted from 1.
+func (e *Encoder) ForwardTo(t *nn.Tape, x *nn.Var, stage int) *nn.Var {
 	for _, l := range e.stem {
 		x = l.forward(t, x, nil, true)
 	}
 	if e.pool {
 		x = nn.MaxPool(t, x, stemPool)
 	}
-	for _, b := range e.blocks {
+	for _, b := range e.blocks[:e.stages[stage-1]] {
 		x = b.forward(t, x)
 	}
 	return x

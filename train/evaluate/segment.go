@@ -1,0 +1,337 @@
+package evaluate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+
+	"github.com/seed-436d2970/pixpro/internal/parallel"
+	"github.com/seed-436d2970/pixpro/train/device"
+	"github.com/seed-436d2970/pixpro/train/model"
+	"github.com/seed-436d2970/pixpro/train/nn"
+	"github.com/seed-436d2970/pixpro/train/optim"
+)
+
+// The kinds of probes.
+const (
+	LinearProbe = "linear" // a 1x1 convolution
+	MLPProbe    = "mlp"    // a 1x1 convolution, batch norm, ReLU, and another
+)
+
+// ProbeOptions say how a classifier of cells is trained. Zero fields are not
+// defaults: see DefaultProbe.
+type ProbeOptions struct {
+	Kind    string  // LinearProbe or MLPProbe
+	Epochs  int     // times that every image is drawn
+	Batch   int     // images a step
+	Rate    float64 // first learning rate, which goes to 0 as half a cosine
+	Decay   float64 // weight decay
+	Seed    uint64  // of the first weights and the order of the images
+	Workers int
+	Step    func(done, total int) // called after every step; may be nil
+}
+
+// DefaultProbe is a linear probe.
+func DefaultProbe() ProbeOptions {
+	return ProbeOptions{Kind: LinearProbe, Epochs: 20, Batch: 16, Rate: 1, Decay: 1e-5, Workers: 1}
+}
+
+// Validate says which field cannot be used and what it may be.
+func (o *ProbeOptions) Validate() error {
+	switch {
+	case o.Kind != LinearProbe && o.Kind != MLPProbe:
+		return fmt.Errorf("probe %q: use linear or mlp", o.Kind)
+	case o.Epochs < 1 || o.Batch < 1:
+		return fmt.Errorf("probe of %d epochs with batches of %d: both must be at least 1", o.Epochs, o.Batch)
+	case !(o.Rate > 0) || math.IsInf(o.Rate, 0) || !(o.Decay >= 0) || math.IsInf(o.Decay, 0):
+		return fmt.Errorf("probe with learning rate %g and weight decay %g: the rate must be above 0, the decay not below", o.Rate, o.Decay)
+	}
+	return nil
+}
+
+const (
+	probeMomentum = 0.9
+	probeHidden   = 512 // channels inside an MLP probe
+	// labelsPerCell is along a side of a cell: at so many places the loss
+	// compares the interpolated scores with the mask.
+	labelsPerCell = 4
+)
+
+// Segment trains a probe on the maps of training images and returns its scores
+// on all pixels of the other images' masks. The device computes the probe;
+// features are scaled to mean 0 and deviation 1 of each channel over the
+// training cells, and divided by the root of the number of channels, so that
+// one learning rate suits all encoders.
+func Segment(ctx context.Context, d device.Device, trainSet, valSet *Features, trainMasks, valMasks []Mask, classes int, opts ProbeOptions) (Scores, error) {
+	if err := opts.Validate(); err != nil {
+		return Scores{}, fmt.Errorf("evaluate: %w", err)
+	}
+	scale := newStandard(trainSet)
+	p := newProbe(d, trainSet.Channels, classes, opts)
+	defer p.free()
+	if err := p.train(ctx, trainSet, trainMasks, scale, opts); err != nil {
+		return Scores{}, err
+	}
+	scores := make([][]float32, len(valSet.Maps))
+	for from := 0; from < len(scores); from += opts.Batch {
+		if err := ctx.Err(); err != nil {
+			return Scores{}, err
+		}
+		n := min(opts.Batch, len(scores)-from)
+		out := p.forward(nn.NewTape(d, nn.Inference, 1), valSet, scale, sequence(from, n))
+		values := make([]float32, out.Value.Len())
+		d.Download(values, out.Value)
+		out.Release()
+		for i := range n {
+			scores[from+i] = values[i*len(values)/n : (i+1)*len(values)/n]
+		}
+	}
+	if err := d.Sync(); err != nil {
+		return Scores{}, fmt.Errorf("evaluate: probe: %w", err)
+	}
+	return count(scores, valSet.Rows, valSet.Cols, classes, valMasks, opts.Workers).Scores(), nil
+}
+
+func sequence(from, n int) []int {
+	s := make([]int, n)
+	for i := range s {
+		s[i] = from + i
+	}
+	return s
+}
+
+// count compares the highest of the interpolated scores at each pixel with the
+// masks. There may be more kinds of scores than classes in the masks.
+func count(scores [][]float32, rows, cols, kinds int, masks []Mask, workers int) *Confusion {
+	parts := make([]*Confusion, len(masks))
+	parallel.For(len(masks), workers, func(i int) {
+		c, m := NewConfusion(kinds), &masks[i]
+		u := newUpsampler(rows, cols, kinds, m.Height, m.Width)
+		line := make([]float32, m.Width*kinds)
+		for y := range m.Height {
+			u.row(line, scores[i], y)
+			for x, truth := range m.Classes[y*m.Width : (y+1)*m.Width] {
+				if truth == Ignore {
+					continue
+				}
+				at := line[x*kinds : (x+1)*kinds]
+				best := 0
+				for k, s := range at {
+					if s > at[best] {
+						best = k
+					}
+				}
+				c.Add(int(truth), best, 1)
+			}
+		}
+		parts[i] = c
+	})
+	sum := NewConfusion(kinds)
+	for _, c := range parts {
+		sum.Merge(c)
+	}
+	return sum
+}
+
+// standard scales features, channel by channel.
+type standard struct{ mean, scale []float32 }
+
+func newStandard(f *Features) standard {
+	sum, squares := make([]float64, f.Channels), make([]float64, f.Channels)
+	for _, m := range f.Maps {
+		for i, v := range m {
+			sum[i%f.Channels] += float64(v)
+		}
+	}
+	n := float64(len(f.Maps) * f.Rows * f.Cols)
+	s := standard{make([]float32, f.Channels), make([]float32, f.Channels)}
+	for c := range s.mean {
+		s.mean[c] = float32(sum[c] / n)
+	}
+	for _, m := range f.Maps {
+		for i, v := range m {
+			d := float64(v) - sum[i%f.Channels]/n
+			squares[i%f.Channels] += d * d
+		}
+	}
+	for c, v := range squares {
+		if v > 0 { // a channel that never changes says nothing
+			s.scale[c] = float32(1 / math.Sqrt(v/n*float64(f.Channels)))
+		}
+	}
+	return s
+}
+
+// apply writes a scaled map to dst.
+func (s standard) apply(dst, m []float32) {
+	channels := len(s.mean)
+	for from := 0; from < len(m); from += channels {
+		to, cell := dst[from:from+channels], m[from:from+channels]
+		for c, v := range cell {
+			to[c] = (v - s.mean[c]) * s.scale[c]
+		}
+	}
+}
+
+// probe is a classifier of cells.
+type probe struct {
+	device  device.Device
+	classes int
+	layer   interface {
+		Forward(*nn.Tape, *nn.Var) *nn.Var
+	}
+	parameters []*nn.Parameter
+}
+
+func newProbe(d device.Device, channels, classes int, opts ProbeOptions) *probe {
+	p := &probe{device: d, classes: classes}
+	b := nn.Builder{Device: d, Seed: opts.Seed, Gradients: true, List: &p.parameters}
+	if opts.Kind == MLPProbe {
+		p.layer = model.NewHead(b, channels, probeHidden, classes)
+	} else {
+		p.layer = b.Pointwise("linear", channels, classes)
+	}
+	return p
+}
+
+// free gives the parameters' memory back.
+func (p *probe) free() {
+	for _, q := range p.parameters {
+		p.device.Free(q.Value)
+		if q.Grad.Exists() {
+			p.device.Free(q.Grad)
+		}
+	}
+}
+
+// forward computes the scores of the given maps: n x rows x cols x classes.
+func (p *probe) forward(t *nn.Tape, f *Features, scale standard, images []int) *nn.Var {
+	x := make([]float32, len(images)*f.Rows*f.Cols*f.Channels)
+	size := len(x) / len(images)
+	for i, image := range images {
+		scale.apply(x[i*size:(i+1)*size], f.Maps[image])
+	}
+	v := p.device.Alloc(len(images), f.Rows, f.Cols, f.Channels)
+	p.device.Upload(v, x)
+	return p.layer.Forward(t, t.Input(v))
+}
+
+// train fits the probe to the masks.
+func (p *probe) train(ctx context.Context, f *Features, masks []Mask, scale standard, opts ProbeOptions) error {
+	n := len(f.Maps)
+	height, width := f.Rows*labelsPerCell, f.Cols*labelsPerCell
+	labels := make([][]uint8, n)
+	counted := make([]int, n) // labels that are not ignored
+	parallel.For(n, opts.Workers, func(i int) {
+		labels[i] = make([]uint8, 0, height*width)
+		for y := range height {
+			for x := range width {
+				c := masks[i].At((float64(x)+0.5)/float64(width), (float64(y)+0.5)/float64(height))
+				labels[i] = append(labels[i], c)
+				if c != Ignore {
+					counted[i]++
+				}
+			}
+		}
+	})
+
+	var trained []*nn.Parameter
+	for _, q := range p.parameters {
+		if !q.Statistic {
+			trained = append(trained, q)
+		}
+	}
+	optimizer := optim.New(p.device, trained, optim.Config{Kind: optim.SGD, Momentum: probeMomentum, WeightDecay: opts.Decay})
+	batch := min(opts.Batch, n)
+	steps := n / batch // an epoch; what does not fill a batch waits for another order
+	rng := rand.New(rand.NewPCG(opts.Seed, 0x5e9))
+	total, done := opts.Epochs*steps, 0
+	size := f.Rows * f.Cols * p.classes
+	gradient := make([]float32, batch*size)
+	values := make([]float32, batch*size)
+	for range opts.Epochs {
+		order := rng.Perm(n)
+		for step := range steps {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			images := order[step*batch : (step+1)*batch]
+			sum := 0
+			for _, i := range images {
+				sum += counted[i]
+			}
+			done++
+			if sum == 0 {
+				continue
+			}
+			for _, q := range trained {
+				p.device.Zero(q.Grad)
+			}
+			tape := nn.NewTape(p.device, nn.Train, 1)
+			out := p.forward(tape, f, scale, images)
+			p.device.Download(values, out.Value)
+			clear(gradient)
+			losses := make([]float64, batch)
+			parallel.For(batch, opts.Workers, func(i int) {
+				u := newUpsampler(f.Rows, f.Cols, p.classes, height, width)
+				losses[i] = crossEntropy(gradient[i*size:(i+1)*size], values[i*size:(i+1)*size], labels[images[i]], u, 1/float64(sum))
+			})
+			for _, loss := range losses {
+				if math.IsNaN(loss) || math.IsInf(loss, 0) {
+					return errors.New("evaluate: the probe's loss is not finite: features that are not finite, or too high a learning rate")
+				}
+			}
+			dy := p.device.Alloc(out.Value.Shape...)
+			p.device.Upload(dy, gradient)
+			out.AddGrad(dy)
+			tape.Backward()
+			out.Release()
+			optimizer.Step(opts.Rate * 0.5 * (1 + math.Cos(math.Pi*float64(done-1)/float64(total))))
+			if opts.Step != nil {
+				opts.Step(done, total)
+			}
+		}
+	}
+	if err := p.device.Sync(); err != nil {
+		return fmt.Errorf("evaluate: probe: %w", err)
+	}
+	return nil
+}
+
+// crossEntropy is the sum, times share, of the cross entropies of the
+// interpolated scores with the labels; its gradient is added to grad.
+func crossEntropy(grad, scores []float32, labels []uint8, u *upsampler, share float64) float64 {
+	classes, width := u.channels, len(u.x)
+	line := make([]float32, width*classes)
+	loss := 0.0
+	for y := range u.y {
+		u.row(line, scores, y)
+		for x, label := range labels[y*width : (y+1)*width] {
+			at := line[x*classes : (x+1)*classes]
+			if label == Ignore {
+				clear(at)
+				continue
+			}
+			top := at[0]
+			for _, s := range at[1:] {
+				top = max(top, s)
+			}
+			sum := 0.0
+			chosen := float64(at[label] - top)
+			for k, s := range at {
+				e := math.Exp(float64(s - top))
+				sum += e
+				at[k] = float32(e)
+			}
+			loss += share * (math.Log(sum) - chosen)
+			for k, e := range at {
+				at[k] = float32(share * float64(e) / sum)
+			}
+			at[label] -= float32(share)
+		}
+		u.spread(grad, line, y)
+	}
+	return loss
+}
