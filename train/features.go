@@ -55,7 +55,7 @@ func (e *Encoder) Features(image augment.Planes) (features []float32, shape [3]i
 			pixels[3*i+c] = float32((float64(v)/255 - colourMean[c]) / colourStd[c])
 		}
 	}
-	x := d.Alloc(1, image.Height, image.Width, 3)
+	x := d.AllocActivation(1, image.Height, image.Width, 3)
 	d.Upload(x, pixels)
 	tape := nn.NewTape(d, nn.Inference, 1)
 	y := e.encoder.Forward(tape, tape.Input(x))

@@ -81,6 +81,9 @@ func New(d device.Device, cfg Config, warn func(error)) (*Trainer, error) {
 			return nil, err
 		}
 	}
+	if err := d.Sync(); err != nil {
+		return nil, fmt.Errorf("train: set up the model: %w", cfg.explain(err))
+	}
 	return t, nil
 }
 
@@ -238,6 +241,9 @@ func (t *Trainer) next(src Source, m *Metrics) (bool, error) {
 			t.engine.begin(m.KeyMomentum)
 		}
 		r := t.engine.add(viewsOf(&batch), 1/float64(t.cfg.Accumulate))
+		if err := t.engine.device.Err(); err != nil {
+			return false, t.broken(*m, err)
+		}
 		m.Loss += r.Loss
 		m.ProjectionStd += r.ProjectionStd / float64(t.cfg.Accumulate)
 		pairs += batch.Len()
@@ -251,13 +257,22 @@ func (t *Trainer) next(src Source, m *Metrics) (bool, error) {
 			}
 		}
 	}
+	// A device may still compute this when the next batch arrives: a failure
+	// shows in the next step's loss, or when the parameters are read.
 	t.engine.update(m.LearningRate)
-	if err := t.engine.device.Sync(); err != nil {
-		return false, fmt.Errorf("train: step %d: %w", m.Step, err)
-	}
 	t.step, t.position = m.Step, src.Position()
 	m.PairsPerSecond = float64(pairs) / time.Since(start).Seconds()
 	return true, nil
+}
+
+// broken is the error of a step on a device that failed. Its parameters may be
+// of no step at all, so that nothing is saved.
+func (t *Trainer) broken(m Metrics, err error) error {
+	last := "there is no checkpoint yet"
+	if t.saved > 0 {
+		last = fmt.Sprintf("go on from the checkpoint of step %d with resume auto", t.saved)
+	}
+	return fmt.Errorf("train: step %d: %w: %s", m.Step, t.cfg.explain(err), last)
 }
 
 // diverged is the error of a step without a finite loss. The last checkpoint
@@ -308,6 +323,9 @@ func (t *Trainer) save(src Source) error {
 	t.engine.optimizer.Read(func(p *nn.Parameter, buffer []float32) {
 		buffers = append(buffers, safetensors.New(p.Name, shape64(p.Shape), buffer))
 	})
+	if err := d.Sync(); err != nil {
+		return t.broken(Metrics{Step: t.step}, err)
+	}
 	schedule, total := t.cfg.schedule(src.BatchesPerEpoch()), t.cfg.TotalSteps(src.BatchesPerEpoch())
 	state := State{
 		Step: t.step, Epoch: t.position.Epoch, Position: t.position,
