@@ -125,8 +125,8 @@ type Device interface {
 	// AllocActivation returns a tensor of undefined content for the values
 	// between layers and their gradients, which a device may keep in half
 	// precision. Views, inputs and outputs of convolutions, batch norms and
-	// pools, and the values that are propagated are such tensors, as are their
-	// gradients; all others are of Alloc.
+	// pools, and what propagation makes are such tensors, as are their gradients;
+	// all others are of Alloc.
 	AllocActivation(shape ...int) Tensor
 	// Free gives a tensor's memory back; no other tensor may share it.
 	Free(t Tensor)
@@ -174,7 +174,7 @@ type Device interface {
 	NormalizeBackward(dx, dy, y, norms Tensor)
 
 	// Propagate computes y, N x H x W x C, from unit vectors u and values g,
-	// and keeps the cosines, N x HW x HW. y and g are activations.
+	// and keeps the cosines, N x HW x HW. y is an activation.
 	Propagate(y, cosines, u, g Tensor, p Propagation)
 	// PropagateBackward computes du and dg.
 	PropagateBackward(du, dg, dy, cosines, u, g Tensor, p Propagation)

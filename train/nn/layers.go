@@ -214,7 +214,7 @@ func Propagate(t *Tape, units, values *Var, p device.Propagation) *Var {
 		return y
 	}
 	t.record(y, func(dy device.Tensor) {
-		du, dg := d.Alloc(s...), d.AllocActivation(s...)
+		du, dg := d.Alloc(s...), d.Alloc(s...)
 		d.PropagateBackward(du, dg, dy, cosines, units.Value, values.Value, p)
 		units.AddGrad(du)
 		values.AddGrad(dg)

@@ -30,3 +30,14 @@ func TestDevice(t *testing.T) {
 		})
 	}
 }
+
+// TestLowerPrecisions allows what rounding to 8 bits (bf16) and to 11 bits
+// (tf32, of the factors of matrix products) costs.
+func TestLowerPrecisions(t *testing.T) {
+	t.Run("bf16", func(t *testing.T) {
+		devicetest.RunWithin(t, 1e-2, 8, func() device.Device { return open(t, Options{Precision: BF16, Separate: true}) })
+	})
+	t.Run("tf32", func(t *testing.T) {
+		devicetest.RunWithin(t, 2e-3, 11, func() device.Device { return open(t, Options{Precision: TF32}) })
+	})
+}

@@ -173,7 +173,7 @@ func (d *Device) open() error {
 	if err := d.blas.SetStream(d.stream); err != nil {
 		return err
 	}
-	if err := d.loadKernels(10*major + minor); err != nil {
+	if err := d.loadKernels(name, 10*major+minor); err != nil {
 		return err
 	}
 	d.opened(func() error { return d.compiled.Unload() })

@@ -26,7 +26,7 @@ var source string
 const threads = 256
 
 // loadKernels compiles the kernels for the card or takes them from the cache.
-func (d *Device) loadKernels(capability int) error {
+func (d *Device) loadKernels(card string, capability int) error {
 	major, minor, err := nvrtc.Version()
 	if err != nil {
 		return fmt.Errorf("version of NVRTC: %w", err)
@@ -35,7 +35,7 @@ func (d *Device) loadKernels(capability int) error {
 	if d.half {
 		options = append(options, "-DPIXPRO_BF16")
 	}
-	key := sha256.Sum256(fmt.Appendf(nil, "%d.%d %q %s", major, minor, options, source))
+	key := sha256.Sum256(fmt.Appendf(nil, "%s, driver %d, NVRTC %d.%d %q %s", card, cu.Version(), major, minor, options, source))
 	file := ""
 	dir := d.opts.CacheDir
 	if dir == "" {

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"github.com/seed-436d2970/pixpro/train/device"
@@ -25,7 +26,8 @@ func Run(t *testing.T, open func() device.Device) { RunWithin(t, tolerance, 24, 
 
 // RunWithin is Run for devices that compute with fewer bits: results may be off
 // by the tolerance, and inputs have only the given number of significant bits,
-// so that the device need not round them.
+// so that the device need not round them. Golden cases, whose inputs have all
+// bits, are left out.
 func RunWithin(t *testing.T, tolerance float64, significant int, open func() device.Device) {
 	for _, c := range []struct {
 		name string
@@ -48,6 +50,9 @@ func RunWithin(t *testing.T, tolerance float64, significant int, open func() dev
 		{"golden losses", testGoldenLosses},
 		{"golden propagation", testGoldenPropagation},
 	} {
+		if significant < 24 && strings.HasPrefix(c.name, "golden") {
+			continue
+		}
 		t.Run(c.name, func(t *testing.T) {
 			h := &harness{T: t, d: open(), rng: rand.New(rand.NewPCG(1, 2)), tolerance: tolerance, significant: significant}
 			c.test(h)
@@ -81,6 +86,18 @@ func (h *harness) random(shape ...int) array {
 	a := newArray(shape...)
 	for i := range a.data {
 		a.data[i] = h.round(h.rng.NormFloat64())
+	}
+	return a
+}
+
+// distinct is random without equal values.
+func (h *harness) distinct(shape ...int) array {
+	a, seen := h.random(shape...), map[float64]bool{}
+	for i := range a.data {
+		for seen[a.data[i]] {
+			a.data[i] = h.round(h.rng.NormFloat64())
+		}
+		seen[a.data[i]] = true
 	}
 	return a
 }
@@ -355,7 +372,7 @@ func testLargeBatchNorm(h *harness) {
 			size += float64(v) * float64(v)
 		}
 		want := slope(g.by, direction, dy, forward)
-		if math.Abs(got-want) > 1e-4*math.Sqrt(size) {
+		if math.Abs(got-want) > 10*h.tolerance*math.Sqrt(size) {
 			h.Errorf("%s along a random direction is %g, want %g", g.name, got, want)
 		}
 	}
@@ -363,7 +380,7 @@ func testLargeBatchNorm(h *harness) {
 
 func testMaxPool(h *harness) {
 	for _, c := range []device.Convolution{{Kernel: 3, Stride: 2, Padding: 1}, {Kernel: 2, Stride: 2}, {Kernel: 3, Stride: 1, Padding: 1}} {
-		x := h.random(2, 7, 6, 5)
+		x := h.distinct(2, 7, 6, 5)
 		y := maxPool(x, c)
 		dy := h.random(y.shape...)
 		tx, ty, dx := h.activation(x), h.output(y.shape...), h.output(x.shape...)
@@ -442,8 +459,8 @@ func testPropagation(h *harness) {
 		u, g := normalize(h.random(2, 3, 4, 5)), h.random(2, 3, 4, 5)
 		dy := h.random(u.shape...)
 		forward := func() array { return propagate(u, g, p) }
-		tu, tg := h.put(u), h.activation(g)
-		y, cosines, du, dg := h.output(u.shape...), h.garbage(2, 12, 12), h.garbage(u.shape...), h.output(u.shape...)
+		tu, tg := h.put(u), h.put(g)
+		y, cosines, du, dg := h.output(u.shape...), h.garbage(2, 12, 12), h.garbage(u.shape...), h.garbage(u.shape...)
 		h.d.Propagate(y, cosines, tu, tg, p)
 		h.equal(fmt.Sprintf("%+v: y", p), y, forward())
 		h.d.PropagateBackward(du, dg, h.activation(dy), cosines, tu, tg, p)
