@@ -99,6 +99,9 @@ func (d *Device) own() {
 	for t := range d.tasks {
 		if t.always || d.failure.Load() == nil {
 			if err := t.run(); err != nil {
+				if d.name != "" { // Open names the card before it has one
+					err = fmt.Errorf("%s: %w", d.name, err)
+				}
 				d.fail(err)
 			}
 		}
@@ -210,7 +213,7 @@ func (d *Device) Sync() error {
 // finish waits for the card.
 func (d *Device) finish() error {
 	if err := d.stream.Synchronize(); err != nil {
-		return fmt.Errorf("%s: a kernel or copy before this failed: %w", d.name, err)
+		return fmt.Errorf("a kernel or copy before this failed: %w", err)
 	}
 	return nil
 }
@@ -259,7 +262,7 @@ func (d *Device) alloc(half bool, shape []int) device.Tensor {
 		bytes := int64(n) * elementSize(half)
 		m.part = d.arena.alloc(bytes)
 		if m.part == nil {
-			d.fail(&device.OutOfMemoryError{Device: d.name, Needed: bytes, InUse: d.arena.inUse, Available: d.available})
+			d.fail(d.full(bytes))
 		}
 	}
 	return device.Tensor{Shape: shape, Memory: m}
@@ -279,20 +282,35 @@ func (d *Device) fail(err error) { d.failure.CompareAndSwap(nil, &err) }
 // that nothing is in use of are given back first.
 func (d *Device) allocate(bytes int64) (address uintptr, ok bool) {
 	d.wait(func() error {
-		p, err := cu.MemAlloc(bytes)
-		if err != nil {
-			if err := d.giveBack(d.arena.trim()); err != nil {
-				return err
-			}
-			p, err = cu.MemAlloc(bytes)
-		}
+		p, err := d.memAlloc(bytes)
 		address, ok = uintptr(p), err == nil
-		if err != nil && err != error(cu.OutOfMemory) {
-			return fmt.Errorf("%s: allocate %.1f MiB: %w", d.name, float64(bytes)/(1<<20), err)
+		if err != error(cu.OutOfMemory) {
+			return err
 		}
 		return nil
 	})
 	return address, ok
+}
+
+// memAlloc is an allocation, cu.OutOfMemory if there is not enough memory even
+// without what the arena can give back. Meanwhile its caller's goroutine waits.
+func (d *Device) memAlloc(bytes int64) (cu.DevicePtr, error) {
+	p, err := cu.MemAlloc(bytes)
+	if err == nil {
+		return p, nil
+	}
+	if err := d.giveBack(d.arena.trim()); err != nil {
+		return 0, err
+	}
+	if p, err = cu.MemAlloc(bytes); err != nil && err != error(cu.OutOfMemory) {
+		return 0, fmt.Errorf("allocate %.1f MiB: %w", float64(bytes)/(1<<20), err)
+	}
+	return p, err
+}
+
+// full is the error of an allocation that cannot be.
+func (d *Device) full(bytes int64) error {
+	return &device.OutOfMemoryError{Device: d.name, Needed: bytes, InUse: d.arena.inUse, Available: d.available}
 }
 
 // giveBack frees allocations that no work queued from now on uses. What cannot
@@ -307,7 +325,7 @@ func (d *Device) giveBack(addresses []uintptr) error {
 	}
 	for len(d.orphans) > 0 {
 		if err := cu.MemFree(cu.DevicePtr(d.orphans[0])); err != nil {
-			return fmt.Errorf("%s: free memory: %w", d.name, err)
+			return fmt.Errorf("free memory: %w", err)
 		}
 		d.orphans = d.orphans[1:]
 	}
@@ -379,7 +397,7 @@ func (d *Device) Download(dst []float32, src device.Tensor) {
 			return err
 		}
 		if err := cu.MemcpyDtoH(unsafe.Pointer(&dst[0]), cu.DevicePtr(p), int64(len(dst))*4); err != nil {
-			return fmt.Errorf("%s: copy %d values from the card: %w", d.name, len(dst), err)
+			return fmt.Errorf("copy %d values from the card: %w", len(dst), err)
 		}
 		return nil
 	})

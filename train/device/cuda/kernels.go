@@ -5,6 +5,7 @@ package cuda
 import (
 	"crypto/sha256"
 	_ "embed"
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -31,11 +32,15 @@ func (d *Device) loadKernels(card string, capability int) error {
 	if err != nil {
 		return fmt.Errorf("version of NVRTC: %w", err)
 	}
+	driver := cu.Version()
+	if driver < 0 {
+		return errors.New("the driver does not tell its version")
+	}
 	options := []string{fmt.Sprintf("--gpu-architecture=compute_%d", capability), "--std=c++14"}
 	if d.half {
 		options = append(options, "-DPIXPRO_BF16")
 	}
-	key := sha256.Sum256(fmt.Appendf(nil, "%s, driver %d, NVRTC %d.%d %q %s", card, cu.Version(), major, minor, options, source))
+	key := sha256.Sum256(fmt.Appendf(nil, "%s, driver %d, NVRTC %d.%d %q %s", card, driver, major, minor, options, source))
 	file := ""
 	dir := d.opts.CacheDir
 	if dir == "" {
@@ -57,7 +62,7 @@ func (d *Device) loadKernels(card string, capability int) error {
 		return fmt.Errorf("compile kernels by NVRTC %d.%d with %s: %w", major, minor, strings.Join(options, " "), err)
 	}
 	if d.compiled, err = cu.LoadData(code); err != nil {
-		return fmt.Errorf("load kernels compiled by NVRTC %d.%d into driver %s: %w: a driver at least as new as the toolkit is needed", major, minor, Version(cu.Version()), err)
+		return fmt.Errorf("load kernels compiled by NVRTC %d.%d into driver %s: %w: a driver at least as new as the toolkit is needed", major, minor, Version(driver), err)
 	}
 	if file != "" {
 		// Without the cache the next start takes a second longer.
@@ -99,7 +104,7 @@ func (d *Device) function(name string) (cu.Function, error) {
 	if !ok {
 		var err error
 		if f, err = d.compiled.Function(name); err != nil {
-			return f, fmt.Errorf("%s: kernel %s: %w", d.name, name, err)
+			return f, fmt.Errorf("kernel %s: %w", name, err)
 		}
 		d.functions[name] = f
 	}
@@ -172,7 +177,7 @@ func (t *timing) close() error {
 
 // timed starts work on the stream, between events while the device is profiled.
 func (d *Device) timed(name string, bytes, flops int64, start func() error) error {
-	fail := func(err error) error { return fmt.Errorf("%s: %s: %w", d.name, name, err) }
+	fail := func(err error) error { return fmt.Errorf("%s: %w", name, err) }
 	if !d.profiling {
 		if err := start(); err != nil {
 			return fail(err)
@@ -213,7 +218,7 @@ func (d *Device) dropTimings() error {
 		t := d.timings[len(d.timings)-1]
 		d.timings = d.timings[:len(d.timings)-1]
 		if err := t.close(); err != nil {
-			return fmt.Errorf("%s: destroy an event: %w", d.name, err)
+			return fmt.Errorf("destroy an event: %w", err)
 		}
 	}
 	return nil
@@ -230,7 +235,7 @@ func (d *Device) Profile() ([]device.KernelTime, error) {
 		for _, t := range d.timings {
 			ms, err := t.start.Elapsed(t.end)
 			if err != nil {
-				return fmt.Errorf("%s: time of %s: %w", d.name, t.name, err)
+				return fmt.Errorf("time of %s: %w", t.name, err)
 			}
 			k := byName[t.name]
 			if k == nil {

@@ -52,7 +52,7 @@ func (s *stage) shrink() (err error) {
 
 // grow waits until the stage is free and makes it hold that many bytes, on the
 // card too if asked for.
-func (s *stage) grow(bytes int64, card bool) error {
+func (s *stage) grow(d *Device, bytes int64, card bool) error {
 	if err := s.copied.Synchronize(); err != nil {
 		return fmt.Errorf("wait for an earlier upload: %w", err)
 	}
@@ -71,8 +71,8 @@ func (s *stage) grow(bytes int64, card bool) error {
 	}
 	s.hostSize = bytes
 	if card {
-		if s.card, err = cu.MemAlloc(bytes); err != nil {
-			return fmt.Errorf("%.1f MiB for views on the card: %w", float64(bytes)/(1<<20), err)
+		if s.card, err = d.memAlloc(bytes); err != nil {
+			return fmt.Errorf("memory for views: %w: %w", err, d.full(bytes))
 		}
 		s.cardSize = bytes
 	}
@@ -106,20 +106,23 @@ func (d *Device) Upload(dst device.Tensor, src []float32) {
 				return err
 			}
 			if err := cu.MemcpyHtoD(p, unsafe.Pointer(&src[0]), bytes); err != nil {
-				return fmt.Errorf("%s: copy %d values to the card: %w", d.name, len(src), err)
+				return fmt.Errorf("copy %d values to the card: %w", len(src), err)
 			}
 			return nil
 		}
 		s := &d.floats[d.turns.floats%len(d.floats)]
 		d.turns.floats++
-		if err := s.grow(max(bytes, 1<<16), false); err != nil {
+		if err := s.grow(d, max(bytes, 1<<16), false); err != nil {
 			return err
 		}
 		copy(s.bytes(bytes), unsafe.Slice((*byte)(unsafe.Pointer(&src[0])), bytes))
 		if err := cu.MemcpyHtoDAsync(p, s.host, bytes, d.stream); err != nil {
-			return fmt.Errorf("%s: copy %d values to the card: %w", d.name, len(src), err)
+			return fmt.Errorf("copy %d values to the card: %w", len(src), err)
 		}
-		return s.copied.Record(d.stream)
+		if err := s.copied.Record(d.stream); err != nil {
+			return fmt.Errorf("order an upload: %w", err)
+		}
+		return nil
 	})
 }
 
@@ -142,7 +145,7 @@ func (d *Device) UploadViews(dst device.Tensor, views [2][]uint8, mean, std [3]f
 	d.wait(func() error {
 		s = &d.views[d.turns.views%len(d.views)]
 		d.turns.views++
-		if err := s.grow(2*half, true); err != nil {
+		if err := s.grow(d, 2*half, true); err != nil {
 			return err
 		}
 		pinned := s.bytes(2 * half)
@@ -150,16 +153,16 @@ func (d *Device) UploadViews(dst device.Tensor, views [2][]uint8, mean, std [3]f
 		copy(pinned[half:], views[1])
 		// The card's part of the stage is read by kernels of two batches ago.
 		if err := d.copies.Wait(s.used, 0); err != nil {
-			return fmt.Errorf("%s: order the upload of views: %w", d.name, err)
+			return fmt.Errorf("order the upload of views: %w", err)
 		}
 		if err := cu.MemcpyHtoDAsync(s.card, s.host, 2*half, d.copies); err != nil {
-			return fmt.Errorf("%s: upload views: %w", d.name, err)
+			return fmt.Errorf("upload views: %w", err)
 		}
 		if err := s.copied.Record(d.copies); err != nil {
-			return fmt.Errorf("%s: order the upload of views: %w", d.name, err)
+			return fmt.Errorf("order the upload of views: %w", err)
 		}
 		if err := d.stream.Wait(s.copied, 0); err != nil {
-			return fmt.Errorf("%s: order the upload of views: %w", d.name, err)
+			return fmt.Errorf("order the upload of views: %w", err)
 		}
 		return nil
 	})
@@ -169,5 +172,10 @@ func (d *Device) UploadViews(dst device.Tensor, views [2][]uint8, mean, std [3]f
 	pixels := 2 * images * area
 	d.launchFlat("upload_views", pixels, 2*half+size(dst), dst, uintptr(s.card), pixels, area,
 		scale[0], scale[1], scale[2], shift[0], shift[1], shift[2])
-	d.do(func() error { return s.used.Record(d.stream) })
+	d.do(func() error {
+		if err := s.used.Record(d.stream); err != nil {
+			return fmt.Errorf("order the upload of views: %w", err)
+		}
+		return nil
+	})
 }
