@@ -24,12 +24,14 @@ demo: build ## everything on a generated dataset, in demo-out/
 	rm -rf demo-out
 	bin/pixpro demo --out demo-out
 
-check: ## formatting, vet, builds without cgo, with and without vector code
+check: ## formatting, vet, builds without cgo, with and without vector code, and without CUDA
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "gofmt would change the files above"; exit 1; }
 	GOEXPERIMENT= $(GO) vet ./...
 	GOEXPERIMENT=simd $(GO) vet ./...
 	GOEXPERIMENT= CGO_ENABLED=0 $(GO) build ./...
 	GOEXPERIMENT=simd CGO_ENABLED=0 $(GO) build ./...
+	@packages=$$($(GO) list -deps ./...) || exit 1; \
+	if echo "$$packages" | grep '^gorgonia.org/cu'; then echo "a build without the tag cuda imports the packages above"; exit 1; fi
 
 cuda: ## bin/pixpro-cuda, the same commands for NVIDIA cards; with the headers of CUDA_HOME, or fetched ones
 	flags=$$(tools/cuda/flags.sh) && eval "$$flags" && $(GO) build -tags cuda -o bin/pixpro-cuda ./tools/pixpro
