@@ -76,7 +76,7 @@ func check(ptxas string, write bool) error {
 	fmt.Printf("NVRTC %s, %d kernels, %d architectures\n", compiler.version, len(names), len(architectures))
 	// of[build][architecture][kernel]
 	of := make([]map[int]map[string]usage, len(builds))
-	var faults []error
+	var found []error
 	for i, build := range builds {
 		of[i] = map[int]map[string]usage{}
 		for _, architecture := range architectures {
@@ -90,27 +90,39 @@ func check(ptxas string, write bool) error {
 				return err
 			}
 			of[i][architecture] = u
-			for _, name := range names {
-				k, ok := u[name]
-				switch {
-				case !ok:
-					faults = append(faults, fmt.Errorf("%s: not in the code for sm_%d", name, architecture))
-				case k.spilled > 0:
-					faults = append(faults, fmt.Errorf("%s (%s, sm_%d): spills %d bytes of registers", name, build.name, architecture, k.spilled))
-				case k.shared > sharedLimit:
-					faults = append(faults, fmt.Errorf("%s (%s, sm_%d): takes %d bytes of shared memory, and a block may have %d", name, build.name, architecture, k.shared, sharedLimit))
-				case k.registers*blockThreads > registerFile:
-					faults = append(faults, fmt.Errorf("%s (%s, sm_%d): %d registers, so that a block of %d threads does not start", name, build.name, architecture, k.registers, blockThreads))
-				}
-			}
+			found = append(found, faults(names, build.name, architecture, u)...)
 		}
 	}
 	t := table(names, of)
 	fmt.Print(t)
-	if err := errors.Join(faults...); err != nil {
+	if err := errors.Join(found...); err != nil {
 		return err
 	}
 	return hold(t, write)
+}
+
+// faults lists what is wrong with a build's kernels on an architecture.
+func faults(names []string, build string, architecture int, used map[string]usage) []error {
+	var list []error
+	for _, name := range names {
+		fault := func(format string, args ...any) {
+			list = append(list, fmt.Errorf("%s (%s, sm_%d): "+format, append([]any{name, build, architecture}, args...)...))
+		}
+		k, ok := used[name]
+		if !ok {
+			fault("not in the code")
+		}
+		if k.spilled > 0 {
+			fault("spills %d bytes of registers", k.spilled)
+		}
+		if k.shared > sharedLimit {
+			fault("takes %d bytes of shared memory, and a block may have %d", k.shared, sharedLimit)
+		}
+		if k.registers*blockThreads > registerFile {
+			fault("%d registers, so that a block of %d threads does not start", k.registers, blockThreads)
+		}
+	}
+	return list
 }
 
 // kernelNames lists the kernels in the order of their text.
