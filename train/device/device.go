@@ -222,11 +222,17 @@ type KernelTime struct {
 	Flops   int64
 }
 
+// Profile is what ran in a time, as the device's own clock saw it.
+type Profile struct {
+	Kernels []KernelTime // the longest first
+	Seconds float64      // from the first's start to the last's end
+}
+
 // Profiler is a device that can time its kernels.
 type Profiler interface {
 	// StartProfile forgets what was measured so far.
 	StartProfile()
-	// Profile waits for everything, stops the measurement, and lists the
-	// kernels since StartProfile, the longest first.
-	Profile() ([]KernelTime, error)
+	// Profile waits for everything, stops the measurement, and tells what ran
+	// since StartProfile.
+	Profile() (Profile, error)
 }

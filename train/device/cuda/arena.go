@@ -11,7 +11,8 @@ import (
 // the calls, not of the card's work: all users of the memory run on one stream.
 type arena struct {
 	allocate func(bytes int64) (address uintptr, ok bool)
-	separate bool // an allocation for each part
+	separate bool  // an allocation for each part
+	chunk    int64 // least size of an allocation otherwise
 
 	chunks []*span     // first span of each allocation
 	free   [48][]*span // free spans, by the length of their size in bits
@@ -27,10 +28,7 @@ type span struct {
 	bin            int // place in the arena's list of free spans, -1 if in use
 }
 
-const (
-	alignment = 256      // of parts, as of CUDA's own allocations
-	chunkSize = 64 << 20 // least size of an allocation
-)
+const alignment = 256 // of parts, as of CUDA's own allocations
 
 // alloc returns a part of at least the given size, nil if there is none.
 func (a *arena) alloc(bytes int64) *span {
@@ -42,7 +40,7 @@ func (a *arena) alloc(bytes int64) *span {
 	if s == nil {
 		chunk := size
 		if !a.separate {
-			chunk = max(size, chunkSize)
+			chunk = max(size, a.chunk)
 		}
 		address, ok := a.allocate(chunk)
 		if !ok && chunk > size {

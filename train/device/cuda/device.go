@@ -25,6 +25,7 @@ type Device struct {
 	// What the calls know.
 	arena     arena
 	available int64 // bytes that tensors may take
+	workspace int64 // bytes that the gathered windows of a convolution may take
 	profiling bool
 
 	// The queue to the goroutine that owns the context, and the first failure.
@@ -67,11 +68,9 @@ func (m *memory) Floats() int { return m.elements }
 // queueLength is how many calls may wait: more than a step has.
 const queueLength = 1 << 13
 
-// workspace is how many bytes the gathered windows of a convolution may take.
-const workspace = 256 << 20
-
-// reserve is left to cuBLAS, staging buffers, and the workspace.
-const reserve = workspace + 256<<20
+// reserved is the part of a card's free memory that is left to cuBLAS, staging
+// buffers, and, the half of it, to the gathered windows of convolutions.
+func reserved(free int64) int64 { return min(512<<20, free/8) }
 
 // Open opens a card.
 func Open(o Options) (*Device, error) {
@@ -162,7 +161,8 @@ func (d *Device) open() error {
 	if err != nil {
 		return fmt.Errorf("free memory: %w", err)
 	}
-	d.available = max(0, free-reserve)
+	d.available, d.workspace = free-reserved(free), reserved(free)/2
+	d.arena.chunk = min(64<<20, free/64)
 	for _, s := range []*cu.Stream{&d.stream, &d.copies} {
 		if *s, err = cu.MakeStream(cu.NonBlocking); err != nil {
 			return fmt.Errorf("create a stream: %w", err)

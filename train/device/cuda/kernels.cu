@@ -769,11 +769,11 @@ extern "C" __global__ void update(float* p, float* buffer, const float* g, int64
     if (pp > 0 && gg > 0) scale = trust * sqrt(pp) / (sqrt(gg) + epsilon);
   }
   const float of_gradient = (float)scale, of_weight = (float)(scale * decay);
-  const int64 i = thread_index();
-  if (i >= n) return;
-  const float v = momentum * buffer[i] + of_gradient * g[i] + of_weight * p[i];
-  buffer[i] = v;
-  p[i] -= rate * v;
+  for (int64 i = thread_index(); i < n; i += (int64)gridDim.x * THREADS) {
+    const float v = momentum * buffer[i] + of_gradient * g[i] + of_weight * p[i];
+    buffer[i] = v;
+    p[i] -= rate * v;
+  }
 }
 
 // key = keep key + take query

@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"unsafe"
 
 	"github.com/seed-436d2970/pixpro/internal/atomicfile"
 	"github.com/seed-436d2970/pixpro/train/device"
@@ -36,11 +35,11 @@ func (d *Device) loadKernels(card string, capability int) error {
 	if driver < 0 {
 		return errors.New("the driver does not tell its version")
 	}
-	options := []string{fmt.Sprintf("--gpu-architecture=compute_%d", capability), "--std=c++14"}
+	options := []string{"--std=c++14"}
 	if d.half {
 		options = append(options, "-DPIXPRO_BF16")
 	}
-	key := sha256.Sum256(fmt.Appendf(nil, "%s, driver %d, NVRTC %d.%d %q %s", card, driver, major, minor, options, source))
+	key := sha256.Sum256(fmt.Appendf(nil, "%s, capability %d, driver %d, NVRTC %d.%d %q %s", card, capability, driver, major, minor, options, source))
 	file := ""
 	dir := d.opts.CacheDir
 	if dir == "" {
@@ -57,7 +56,15 @@ func (d *Device) loadKernels(card string, capability int) error {
 			// It is of another driver or broken: it is made anew.
 		}
 	}
-	code, err := compile(options)
+	// A toolkit older than the card does not know its architecture; code for an
+	// earlier one runs as well.
+	var code string
+	for _, target := range append([]int{capability}, earlier(capability)...) {
+		own := fmt.Sprintf("--gpu-architecture=compute_%d", target)
+		if code, err = compile(append([]string{own}, options...)); !errors.Is(err, nvrtc.InvalidOption) {
+			break
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("compile kernels by NVRTC %d.%d with %s: %w", major, minor, strings.Join(options, " "), err)
 	}
@@ -71,6 +78,16 @@ func (d *Device) loadKernels(card string, capability int) error {
 		}
 	}
 	return nil
+}
+
+// earlier lists architectures before a card's that toolkits know, the latest first.
+func earlier(capability int) (list []int) {
+	for _, c := range []int{90, 80, 70} {
+		if c < capability {
+			list = append(list, c)
+		}
+	}
+	return list
 }
 
 // Version writes a driver's version number as NVIDIA does.
@@ -122,10 +139,10 @@ func (d *Device) launch(kernel string, grid [3]int, block [2]int, bytes int64, a
 	if grid[0]*grid[1]*grid[2] == 0 {
 		return
 	}
-	// cu copies eight bytes from each pointer; a parameter of four takes the
-	// lower ones.
+	if len(args) > maxParameters {
+		panic("cuda: too many parameters for kernel " + kernel)
+	}
 	slots := make([]uint64, len(args))
-	pointers := make([]unsafe.Pointer, len(args))
 	for i, a := range args {
 		switch a := a.(type) {
 		case device.Tensor:
@@ -145,7 +162,6 @@ func (d *Device) launch(kernel string, grid [3]int, block [2]int, bytes int64, a
 		default:
 			panic(fmt.Sprintf("cuda: kernel %s cannot take a %T", kernel, a))
 		}
-		pointers[i] = unsafe.Pointer(&slots[i])
 	}
 	d.do(func() error {
 		f, err := d.function(kernel)
@@ -153,7 +169,7 @@ func (d *Device) launch(kernel string, grid [3]int, block [2]int, bytes int64, a
 			return err
 		}
 		return d.timed(kernel, bytes, 0, func() error {
-			return f.Launch(grid[0], grid[1], grid[2], block[0], block[1], 1, 0, d.stream, pointers)
+			return launchKernel(f, grid, block, d.stream, slots)
 		})
 	})
 }
@@ -225,7 +241,7 @@ func (d *Device) dropTimings() error {
 }
 
 // Profile implements device.Profiler.
-func (d *Device) Profile() ([]device.KernelTime, error) {
+func (d *Device) Profile() (p device.Profile, err error) {
 	byName := map[string]*device.KernelTime{}
 	d.wait(func() error {
 		d.profiling = false
@@ -247,13 +263,19 @@ func (d *Device) Profile() ([]device.KernelTime, error) {
 			k.Bytes += t.bytes
 			k.Flops += t.flops
 		}
+		if n := len(d.timings); n > 0 {
+			ms, err := d.timings[0].start.Elapsed(d.timings[n-1].end)
+			if err != nil {
+				return fmt.Errorf("time of all: %w", err)
+			}
+			p.Seconds = ms / 1000
+		}
 		return d.dropTimings()
 	})
-	list := make([]device.KernelTime, 0, len(byName))
 	for _, k := range byName {
-		list = append(list, *k)
+		p.Kernels = append(p.Kernels, *k)
 	}
-	slices.SortFunc(list, func(a, b device.KernelTime) int {
+	slices.SortFunc(p.Kernels, func(a, b device.KernelTime) int {
 		switch {
 		case a.Seconds > b.Seconds:
 			return -1
@@ -262,5 +284,5 @@ func (d *Device) Profile() ([]device.KernelTime, error) {
 		}
 		return strings.Compare(a.Name, b.Name)
 	})
-	return list, d.Err()
+	return p, d.Err()
 }

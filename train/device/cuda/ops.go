@@ -92,7 +92,7 @@ func (d *Device) fields(g *window, rows int) device.Tensor {
 
 // fitting is how many units of so many values fit into the workspace, at least one.
 func (d *Device) fitting(values int) int {
-	return max(1, int(workspace/(int64(values)*elementSize(d.half))))
+	return max(1, int(d.workspace/(int64(values)*elementSize(d.half))))
 }
 
 // gather writes the receptive fields of outputs first, first+1, ... to fields.
@@ -467,14 +467,16 @@ func (d *Device) InfoNCELoss(losses, dq, q, k device.Tensor, m device.Matching, 
 func (d *Device) Update(p, buffer, g device.Tensor, u device.Update) {
 	n := p.Len()
 	mustBe(n == g.Len() && n == buffer.Len(), "update of %v by %v", p.Shape, g.Shape)
+	const perBlock = 8 * threads // elements, where they are few
 	var partial device.Tensor
 	parts := 0
 	if u.Adapt {
-		parts = min(threads, (n+threads-1)/threads)
+		parts = min(threads, (n+perBlock-1)/perBlock)
 		partial = d.doubles(2 * parts)
 		d.launch("lars_norms", [3]int{parts, 1, 1}, [2]int{threads, 1}, size(p)+size(g), partial, p, g, n, u.WeightDecay)
 	}
-	d.launchFlat("update", n, 2*size(p)+2*size(buffer)+size(g), p, buffer, g, n, partial, parts, u.Trust, u.Epsilon, u.WeightDecay, float32(u.Momentum), float32(u.LearningRate))
+	grid := [3]int{min(1024, (n+perBlock-1)/perBlock), 1, 1}
+	d.launch("update", grid, [2]int{threads, 1}, 2*size(p)+2*size(buffer)+size(g), p, buffer, g, n, partial, parts, u.Trust, u.Epsilon, u.WeightDecay, float32(u.Momentum), float32(u.LearningRate))
 	d.Free(partial)
 }
 
