@@ -3,7 +3,7 @@
 export GOEXPERIMENT ?= simd
 GO ?= go
 
-.PHONY: build test race demo interop check clean
+.PHONY: build test race demo interop check cuda cuda-test cuda-check gpu-verify clean
 
 build: ## the program, at bin/pixpro
 	$(GO) build -o bin/pixpro ./tools/pixpro
@@ -24,7 +24,7 @@ demo: build ## everything on a generated dataset, in demo-out/
 	rm -rf demo-out
 	bin/pixpro demo --out demo-out
 
-check: ## formatting, vet, builds without cgo, with and without vector code, and for other systems
+check: ## formatting, vet, builds without cgo, with and without vector code, for other systems, and without CUDA
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "gofmt would change the files above"; exit 1; }
 	GOEXPERIMENT= $(GO) vet ./...
 	GOEXPERIMENT=simd $(GO) vet ./...
@@ -33,6 +33,21 @@ check: ## formatting, vet, builds without cgo, with and without vector code, and
 	for system in linux/arm64 darwin/arm64 windows/amd64 freebsd/amd64; do \
 		GOEXPERIMENT= CGO_ENABLED=0 GOOS=$${system%/*} GOARCH=$${system#*/} $(GO) build ./... || exit; \
 	done
+	@packages=$$($(GO) list -deps ./...) || exit 1; \
+	if echo "$$packages" | grep '^gorgonia.org/cu'; then echo "a build without the tag cuda imports the packages above"; exit 1; fi
+
+cuda: ## bin/pixpro-cuda, the same commands for NVIDIA cards; with the headers of CUDA_HOME, or fetched ones
+	flags=$$(tools/cuda/flags.sh) && eval "$$flags" && $(GO) build -tags cuda -o bin/pixpro-cuda ./tools/pixpro
+
+cuda-test: ## the CUDA device's tests on the software device; needs g++, no card
+	GO=$(GO) tools/cuda/test.sh
+
+cuda-check: ## compiles the kernels for three architectures; WRITE=1 writes the table in docs/cuda.md
+	usr=$$(tools/cuda/toolkit.sh $(CUDA_CACHE))/usr && CGO_ENABLED=0 LD_LIBRARY_PATH=$$usr/lib/x86_64-linux-gnu \
+	  $(GO) run ./tools/cuda/check -ptxas $$usr/bin/ptxas $(if $(WRITE),-write)
+
+gpu-verify: ## what to run first on a machine with a card; writes bin/gpu-verify.txt
+	GO=$(GO) tools/cuda/verify.sh
 
 clean:
 	rm -rf bin demo-out

@@ -71,6 +71,9 @@ type Config struct {
 	InstanceWeight float64 `yaml:"pixpro-ins-loss-weight"`
 	InstanceTau    float64 `yaml:"instance-tau"` // temperature of simclr
 
+	Device    string `yaml:"device,omitempty"`    // cpu, cuda, cuda:N, auto: what computes
+	Precision string `yaml:"precision,omitempty"` // fp32, tf32, bf16; the latter two on cuda only
+
 	SaveEvery Interval `yaml:"save-every"`
 	Keep      int      `yaml:"keep"` // checkpoints that are kept, 0 for all
 }
@@ -85,7 +88,7 @@ func Default() Config {
 		HeadHidden: 4096, HeadDim: 256,
 		PixProGamma: 2, PixProMomentum: 0.99, PixProPositiveRatio: 0.7, PixProTransformLayer: 1,
 		PixContrastTau: 0.3, Instance: model.NoInstance, InstanceWeight: 1, InstanceTau: 0.2,
-		SaveEvery: Interval{Epochs: 1}, Keep: 3,
+		Device: "cpu", Precision: "fp32", SaveEvery: Interval{Epochs: 1}, Keep: 3,
 	}
 }
 

@@ -42,7 +42,7 @@ func (e *engine) add(v views, share float64) objective.Result {
 	d.Upload(coords, append(append(make([]float32, 0, 8*v.pairs), v.coords[0]...), v.coords[1]...))
 
 	tape := nn.NewTape(d, nn.Train, 2)
-	pixels := tape.Input(d.Alloc(2*v.pairs, v.size, v.size, 3))
+	pixels := tape.Input(d.AllocActivation(2*v.pairs, v.size, v.size, 3))
 	d.UploadViews(pixels.Value, v.pixels, colourMean, colourStd)
 	queries := e.model.Queries(tape, pixels.Retain())
 	keys := e.model.Keys(nn.NewTape(d, nn.Keys, 2), pixels)

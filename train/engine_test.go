@@ -47,6 +47,8 @@ type countingDevice struct {
 	live int
 }
 
+func (d *countingDevice) AllocActivation(shape ...int) device.Tensor { return d.Alloc(shape...) }
+
 func (d *countingDevice) Alloc(shape ...int) device.Tensor {
 	d.live++
 	return d.Device.Alloc(shape...)

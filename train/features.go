@@ -86,7 +86,7 @@ func (e *Encoder) Features(image augment.Planes, stage int) (FeatureMap, error) 
 			pixels[3*i+c] = float32((float64(v)/255 - colourMean[c]) / colourStd[c])
 		}
 	}
-	x := d.Alloc(1, image.Height, image.Width, 3)
+	x := d.AllocActivation(1, image.Height, image.Width, 3)
 	d.Upload(x, pixels)
 	tape := nn.NewTape(d, nn.Inference, 1)
 	y := e.encoder.ForwardTo(tape, tape.Input(x), stage)

@@ -45,15 +45,18 @@ type goldenRun struct {
 	} `json:"steps"`
 }
 
+// goldenRuns are the reference runs.
+var goldenRuns = []string{"basic_pixpro", "basic_pixcontrast", "bottleneck_pixpro", "basic_pixpro_instance"}
+
 // TestGoldenRuns replays whole training runs from the same initial parameters
 // and views, and compares losses, gradients and the final state.
 func TestGoldenRuns(t *testing.T) {
-	for _, name := range []string{"basic_pixpro", "basic_pixcontrast", "bottleneck_pixpro", "basic_pixpro_instance"} {
-		t.Run(name, func(t *testing.T) { replay(t, name) })
+	for _, name := range goldenRuns {
+		t.Run(name, func(t *testing.T) { replay(t, name, cpu.New(2)) })
 	}
 }
 
-func replay(t *testing.T, name string) {
+func replay(t *testing.T, name string, d device.Device) {
 	var r goldenRun
 	golden.JSON(t, &r, "train", name+".json")
 	initial, data, final := goldenTensors(t, name+".init"), goldenTensors(t, name+".data"), goldenTensors(t, name+".final")
@@ -62,7 +65,6 @@ func replay(t *testing.T, name string) {
 	if r.Instance > 0 {
 		instance = model.BYOL
 	}
-	d := cpu.New(2)
 	m, err := model.New(d, model.Config{
 		Encoder: model.ResNet{Depths: r.Depths, Bottleneck: r.Bottleneck, Base: r.BaseWidth, Stem: model.StemImageNet},
 		Method:  r.Method, Hidden: r.Hidden, Dim: r.Dim,

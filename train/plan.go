@@ -1,6 +1,7 @@
 package train
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -27,7 +28,7 @@ func MakePlan(cfg Config, images int64) (Plan, error) {
 	if err := cfg.Validate(); err != nil {
 		return Plan{}, err
 	}
-	d := &dry.Device{}
+	d := &dry.Device{HalfActivations: cfg.Precision == "bf16"}
 	e, err := newEngine(d, cfg)
 	if err != nil {
 		return Plan{}, err
@@ -48,6 +49,28 @@ func MakePlan(cfg Config, images int64) (Plan, error) {
 	}
 	p.KeyParameters -= p.Parameters
 	return p, nil
+}
+
+// explain adds what fits to an error of a device without enough memory.
+func (c *Config) explain(err error) error {
+	var full *device.OutOfMemoryError
+	if !errors.As(err, &full) {
+		return err
+	}
+	fits := 0
+	for low, high := 1, c.BatchSize-1; low <= high; {
+		smaller := *c
+		smaller.BatchSize = (low + high) / 2
+		if p, err := MakePlan(smaller, int64(c.BatchSize)); err != nil || p.MemoryBytes > full.Available {
+			high = smaller.BatchSize - 1
+		} else {
+			fits, low = smaller.BatchSize, smaller.BatchSize+1
+		}
+	}
+	if fits == 0 {
+		return fmt.Errorf("%w: not even a batch of one pair would fit; use a smaller size or arch", err)
+	}
+	return fmt.Errorf("%w: a batch of %d does not fit, one of %d would; see also accumulate", err, c.BatchSize, fits)
 }
 
 // blankViews are a batch of the configured shape without content.
@@ -75,15 +98,22 @@ func newEngine(d device.Device, cfg Config) (*engine, error) {
 	return &engine{device: d, model: m, objective: cfg.objective(), optimizer: optim.New(d, m.Trained(), cfg.optimizer())}, nil
 }
 
+// Times is what TimeSteps found.
+type Times struct {
+	Steps []time.Duration // sorted
+	// Profile is of one more step, empty unless the device is a device.Profiler.
+	Profile device.Profile
+}
+
 // TimeSteps makes steps on one batch without meaning, after one that is not
-// timed, and returns their durations, sorted.
-func TimeSteps(d device.Device, cfg Config, steps int) ([]time.Duration, error) {
+// timed.
+func TimeSteps(d device.Device, cfg Config, steps int) (times Times, err error) {
 	if err := cfg.Validate(); err != nil {
-		return nil, err
+		return times, err
 	}
 	e, err := newEngine(d, cfg)
 	if err != nil {
-		return nil, err
+		return times, err
 	}
 	v := blankViews(cfg)
 	for i := range v.pixels {
@@ -91,17 +121,23 @@ func TimeSteps(d device.Device, cfg Config, steps int) ([]time.Duration, error) 
 			v.pixels[i][p] = uint8(p*7919>>3 ^ p>>9)
 		}
 	}
-	times := make([]time.Duration, 0, steps)
 	for i := range steps + 1 {
 		start := time.Now()
 		e.step(v, 0.99, 0.01, cfg.Accumulate)
 		if err := d.Sync(); err != nil {
-			return nil, fmt.Errorf("train: %w", err)
+			return times, fmt.Errorf("train: %w", cfg.explain(err))
 		}
 		if i > 0 {
-			times = append(times, time.Since(start))
+			times.Steps = append(times.Steps, time.Since(start))
 		}
 	}
-	slices.Sort(times)
+	slices.Sort(times.Steps)
+	if p, ok := d.(device.Profiler); ok {
+		p.StartProfile()
+		e.step(v, 0.99, 0.01, cfg.Accumulate)
+		if times.Profile, err = p.Profile(); err != nil {
+			return times, fmt.Errorf("train: %w", err)
+		}
+	}
 	return times, nil
 }

@@ -37,6 +37,8 @@ type peakDevice struct {
 	bytes, peak int64
 }
 
+func (d *peakDevice) AllocActivation(shape ...int) device.Tensor { return d.Alloc(shape...) }
+
 func (d *peakDevice) Alloc(shape ...int) device.Tensor {
 	t := d.Device.Alloc(shape...)
 	d.bytes += 4 * int64(t.Len())

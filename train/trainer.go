@@ -86,6 +86,9 @@ func New(d device.Device, cfg Config, warn func(error)) (*Trainer, error) {
 			return nil, err
 		}
 	}
+	if err := d.Sync(); err != nil {
+		return nil, fmt.Errorf("train: set up the model: %w", cfg.explain(err))
+	}
 	return t, nil
 }
 
@@ -266,6 +269,9 @@ func (t *Trainer) next(src Source, m *Metrics) (bool, error) {
 			t.engine.begin(m.KeyMomentum)
 		}
 		r := t.engine.add(viewsOf(&batch), 1/float64(t.cfg.Accumulate))
+		if err := t.engine.device.Err(); err != nil {
+			return false, t.broken(*m, err)
+		}
 		m.Loss += r.Loss
 		m.ProjectionStd += r.ProjectionStd / float64(t.cfg.Accumulate)
 		pairs += batch.Len()
@@ -279,13 +285,22 @@ func (t *Trainer) next(src Source, m *Metrics) (bool, error) {
 			}
 		}
 	}
+	// A device may still compute this when the next batch arrives: a failure
+	// shows in the next step's loss, or when the parameters are read.
 	t.engine.update(m.LearningRate)
-	if err := t.engine.device.Sync(); err != nil {
-		return false, fmt.Errorf("train: step %d: %w", m.Step, err)
-	}
 	t.step, t.position = m.Step, src.Position()
 	m.PairsPerSecond = float64(pairs) / time.Since(start).Seconds()
 	return true, nil
+}
+
+// broken is the error of a step on a device that failed. Its parameters may be
+// of no step at all, so that nothing is saved.
+func (t *Trainer) broken(m Metrics, err error) error {
+	last := "there is no checkpoint yet"
+	if t.saved > 0 {
+		last = fmt.Sprintf("go on from the checkpoint of step %d with resume auto", t.saved)
+	}
+	return fmt.Errorf("train: step %d: %w: %s", m.Step, t.cfg.explain(err), last)
 }
 
 // divergedDir, in a training output, gets the state in which a loss was not
@@ -299,9 +314,14 @@ func (t *Trainer) diverged(m Metrics, batch *pipeline.Batch, src Source) error {
 	for i := range batch.Len() {
 		keys = append(keys, batch.Key(i))
 	}
-	dir, err := save(t.files, filepath.Join(t.cfg.Output, divergedDir), t.contents(src))
-	if err != nil {
-		dir = "not saved"
+	dir := "not saved"
+	c, err := t.contents(src)
+	if err == nil {
+		if saved, saveErr := save(t.files, filepath.Join(t.cfg.Output, divergedDir), c); saveErr == nil {
+			dir = saved
+		} else {
+			err = saveErr
+		}
 	}
 	return errors.Join(fmt.Errorf("train: step %d: the loss is %v (learning rate %g): start again with a lower base-lr or a longer warm-up; the last checkpoint is of step %d, the present state is in %s, the images are %s",
 		m.Step, m.Loss, m.LearningRate, t.saved, dir, strings.Join(keys, ", ")), err)
@@ -337,7 +357,10 @@ func (t *Trainer) save(src Source) error {
 	if err := t.metrics.flush(); err != nil {
 		return err
 	}
-	c := t.contents(src)
+	c, err := t.contents(src)
+	if err != nil {
+		return err
+	}
 	if err := c.checkFinite(); err != nil {
 		return fmt.Errorf("train: after step %d %w: start again with a lower base-lr or a longer warm-up; the last checkpoint is of step %d", t.step, err, t.saved)
 	}
@@ -353,7 +376,7 @@ func (t *Trainer) save(src Source) error {
 }
 
 // contents are those of a checkpoint of the present state.
-func (t *Trainer) contents(src Source) contents {
+func (t *Trainer) contents(src Source) (contents, error) {
 	d := t.engine.device
 	var tensors, buffers []safetensors.Tensor
 	for _, p := range t.engine.model.Parameters() {
@@ -362,6 +385,9 @@ func (t *Trainer) contents(src Source) contents {
 	t.engine.optimizer.Read(func(p *nn.Parameter, buffer []float32) {
 		buffers = append(buffers, safetensors.New(p.Name, shape64(p.Shape), buffer))
 	})
+	if err := d.Sync(); err != nil {
+		return contents{}, t.broken(Metrics{Step: t.step}, err)
+	}
 	schedule, total := t.cfg.schedule(src.BatchesPerEpoch()), t.cfg.TotalSteps(src.BatchesPerEpoch())
 	state := State{
 		Step: t.step, Epoch: t.position.Epoch, Position: t.position,
@@ -373,7 +399,7 @@ func (t *Trainer) contents(src Source) contents {
 		},
 		Versions: versions(d.Name()),
 	}
-	return contents{state, t.cfg, tensors, buffers}
+	return contents{state, t.cfg, tensors, buffers}, nil
 }
 
 func shape64(shape []int) []int64 {

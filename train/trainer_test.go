@@ -19,6 +19,7 @@ import (
 	"github.com/seed-436d2970/pixpro/internal/synth"
 	"github.com/seed-436d2970/pixpro/pipeline"
 	"github.com/seed-436d2970/pixpro/shards"
+	"github.com/seed-436d2970/pixpro/train/device"
 	"github.com/seed-436d2970/pixpro/train/device/cpu"
 	"github.com/seed-436d2970/pixpro/train/model"
 )
@@ -55,12 +56,18 @@ func trainFor(t *testing.T, cfg Config, stop int) error {
 // trainWith is trainFor with files that may fail.
 func trainWith(t *testing.T, cfg Config, stop int, files atomicfile.FS) error {
 	t.Helper()
+	return trainOn(t, cpu.New(2), cfg, stop, files)
+}
+
+// trainOn is trainWith on a device.
+func trainOn(t *testing.T, d device.Device, cfg Config, stop int, files atomicfile.FS) error {
+	t.Helper()
 	dataset, err := shards.Open(cfg.Shards)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer dataset.Close()
-	run, err := New(cpu.New(2), cfg, func(err error) { t.Logf("passed over: %v", err) })
+	run, err := New(d, cfg, func(err error) { t.Logf("passed over: %v", err) })
 	if err != nil {
 		return err
 	}

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -10,7 +12,7 @@ import (
 	"github.com/seed-436d2970/pixpro/internal/gemm"
 	"github.com/seed-436d2970/pixpro/internal/parallel"
 	"github.com/seed-436d2970/pixpro/train"
-	"github.com/seed-436d2970/pixpro/train/device/cpu"
+	"github.com/seed-436d2970/pixpro/train/device"
 )
 
 // stepBench is what "pixpro bench step" found.
@@ -25,6 +27,21 @@ type stepBench struct {
 	GFLOPS         float64 `json:"gflops"`       // billions of operations a second
 	LimitGFLOPS    float64 `json:"limit_gflops"` // of large matrix products on the same threads
 	PeakRSSBytes   int64   `json:"peak_rss_bytes"`
+
+	Device string `json:"device"`
+	// Of one step on a card, from its events, between which the card may be a
+	// little slower.
+	DeviceSecondsPerStep float64      `json:"device_seconds_per_step,omitempty"`
+	Kernels              []kernelTime `json:"kernels,omitempty"`
+}
+
+// kernelTime is what one step spends in a kernel.
+type kernelTime struct {
+	Name        string  `json:"name"`
+	Calls       int     `json:"calls"`
+	Seconds     float64 `json:"seconds"`
+	GBPerSecond float64 `json:"gb_per_second"`
+	GFLOPS      float64 `json:"gflops"`
 }
 
 func newBenchStep() *cobra.Command {
@@ -38,11 +55,14 @@ func newBenchStep() *cobra.Command {
 		Short: "Time training steps on random views",
 		Long: `Time whole training steps (forward, keys, backward, optimiser) on views without
 meaning, and compare their operations a second with what large matrix products
-reach on the same threads in the same run.`,
+reach on the same threads in the same run. On a card there is a table of its
+kernels instead: how long each takes in a step and how fast it moves memory and
+computes.`,
 		Example: `  pixpro bench step --arch resnet50 --size 224 --batch 8
-  pixpro bench step --arch resnet18 --size 96 --batch 16 --threads 2 --json`,
+  pixpro bench step --arch resnet18 --size 96 --batch 16 --threads 2 --json
+  pixpro bench step --arch resnet50 --size 224 --batch 128 --device cuda --precision bf16`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if steps < 1 {
 				return usageError{fmt.Errorf("--steps %d: must be positive", steps)}
 			}
@@ -53,24 +73,37 @@ reach on the same threads in the same run.`,
 			if err != nil {
 				return usageError{err}
 			}
-			b := stepBench{Arch: cfg.Arch, Size: cfg.Size, Batch: cfg.BatchSize, Threads: threads, MatrixProducts: gemm.Name()}
-			b.LimitGFLOPS = matrixLimit(threads)
-			d := cpu.New(threads)
-			defer d.Close()
+			d, err := openDevice(cmd.Context(), cfg.Device, cfg.Precision, threads)
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, d.Close()) }()
+			b := stepBench{Arch: cfg.Arch, Size: cfg.Size, Batch: cfg.BatchSize, Device: d.Name()}
+			_, card := d.(device.Profiler)
+			if !card {
+				b.Threads, b.MatrixProducts, b.LimitGFLOPS = threads, gemm.Name(), matrixLimit(threads)
+			}
 			times, err := train.TimeSteps(d, cfg, steps)
 			if err != nil {
 				return err
 			}
-			b.LimitGFLOPS = max(b.LimitGFLOPS, matrixLimit(threads))
-			b.SecondsPerStep = times[len(times)/2].Seconds()
+			if card {
+				b.DeviceSecondsPerStep, b.Kernels = times.Profile.Seconds, kernelTimes(times.Profile)
+			} else {
+				b.LimitGFLOPS = max(b.LimitGFLOPS, matrixLimit(threads))
+			}
+			b.SecondsPerStep = times.Steps[len(times.Steps)/2].Seconds()
 			b.PairsPerSecond = float64(cfg.BatchSize) / b.SecondsPerStep
 			b.GFLOPS = float64(plan.StepFlops) / b.SecondsPerStep / 1e9
 			if b.PeakRSSBytes, err = peakRSS(); err != nil {
 				return err
 			}
+			if card {
+				return result(cmd, asJSON, b, cardTable(b, times.Steps))
+			}
 			return result(cmd, asJSON, b, fmt.Sprintf(
 				"%s, %d px, %d pairs a step, %d threads, matrix products by %s\n%.3f s a step (median of %d, fastest %.3f), %.2f pairs/s\n%.0f GFLOP/s, %.0f%% of the %.0f that large matrix products reach\n%d MiB at most\n",
-				b.Arch, b.Size, b.Batch, b.Threads, b.MatrixProducts, b.SecondsPerStep, len(times), times[0].Seconds(), b.PairsPerSecond,
+				b.Arch, b.Size, b.Batch, b.Threads, b.MatrixProducts, b.SecondsPerStep, len(times.Steps), times.Steps[0].Seconds(), b.PairsPerSecond,
 				b.GFLOPS, 100*b.GFLOPS/b.LimitGFLOPS, b.LimitGFLOPS, b.PeakRSSBytes>>20))
 		},
 	}
@@ -83,9 +116,41 @@ reach on the same threads in the same run.`,
 	f.IntVar(&cfg.Size, "size", cfg.Size, "side of a view in pixels")
 	f.IntVar(&cfg.BatchSize, "batch", cfg.BatchSize, "pairs of views in a step")
 	f.IntVar(&steps, "steps", 5, "steps that are timed, after one that is not")
+	f.StringVar(&cfg.Device, "device", cfg.Device, "cpu, cuda, cuda:N or auto")
+	f.StringVar(&cfg.Precision, "precision", cfg.Precision, "on a card: fp32, tf32 or bf16")
 	f.IntVar(&threads, "threads", 0, "threads that compute (default: one a core)")
 	f.BoolVar(&asJSON, "json", false, "print the result as JSON")
 	return cmd
+}
+
+// kernelTimes is a profile with rates instead of amounts.
+func kernelTimes(p device.Profile) []kernelTime {
+	var list []kernelTime
+	for _, k := range p.Kernels {
+		t := kernelTime{Name: k.Name, Calls: k.Calls, Seconds: k.Seconds}
+		if k.Seconds > 0 {
+			t.GBPerSecond, t.GFLOPS = float64(k.Bytes)/k.Seconds/1e9, float64(k.Flops)/k.Seconds/1e9
+		}
+		list = append(list, t)
+	}
+	return list
+}
+
+// cardTable writes the result of a card.
+func cardTable(b stepBench, times []time.Duration) string {
+	var s strings.Builder
+	fmt.Fprintf(&s, "%s, %d px, %d pairs a step, %s\n%.4f s a step (median of %d, fastest %.4f; one by events %.4f), %.1f pairs/s, %.0f GFLOP/s\n\n",
+		b.Arch, b.Size, b.Batch, b.Device, b.SecondsPerStep, len(times), times[0].Seconds(), b.DeviceSecondsPerStep, b.PairsPerSecond, b.GFLOPS)
+	var total float64
+	for _, k := range b.Kernels {
+		total += k.Seconds
+	}
+	fmt.Fprintf(&s, "%-28s %6s %10s %6s %8s %9s\n", "kernel", "calls", "ms a step", "share", "GB/s", "GFLOP/s")
+	for _, k := range b.Kernels {
+		fmt.Fprintf(&s, "%-28s %6d %10.3f %5.1f%% %8.0f %9.0f\n", k.Name, k.Calls, 1e3*k.Seconds, 100*k.Seconds/total, k.GBPerSecond, k.GFLOPS)
+	}
+	fmt.Fprintf(&s, "%-28s %6s %10.3f\n", "all", "", 1e3*total)
+	return s.String()
 }
 
 // matrixLimit measures the GFLOP/s of large matrix products, one on each

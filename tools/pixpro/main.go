@@ -80,6 +80,6 @@ both views belongs together.`,
 	}
 	root.PersistentFlags().String("log-level", zerolog.InfoLevel.String(), "least level that is logged: debug, info, warn or error")
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(newShard(), newVerify(), newInspect(), newAugment(), newShow(), newTrain(), newExport(), newFeatures(), newEval(), newCheckpoint(), newBench(), newDemo(), newVersion())
+	root.AddCommand(newShard(), newVerify(), newInspect(), newAugment(), newShow(), newTrain(), newExport(), newFeatures(), newEval(), newCheckpoint(), newBench(), newDemo(), newDevices(), newVersion())
 	return root
 }

@@ -16,7 +16,6 @@ import (
 	"github.com/seed-436d2970/pixpro/pipeline"
 	"github.com/seed-436d2970/pixpro/shards"
 	"github.com/seed-436d2970/pixpro/train"
-	"github.com/seed-436d2970/pixpro/train/device/cpu"
 )
 
 func newTrain() *cobra.Command {
@@ -47,6 +46,7 @@ Options are read from a YAML file with
   pixpro train --shards shards/ --output run/ --arch resnet50 --batch 64 --epochs 100 --resume auto
   pixpro train --shards shards/ --output small/ --arch resnet18 --size 96 --stem nopool --width 0.5
   pixpro train --shards shards/ --output run/ --init resnet50.pth
+  pixpro train --shards shards/ --output run/ --device cuda --precision bf16 --batch 128
   pixpro train --config run.yaml --epochs 200
   pixpro train --shards shards/ --output run/ --preset pixpro-100ep --batch 128 --accumulate 8 --dry-run`,
 		Args: cobra.NoArgs,
@@ -121,6 +121,8 @@ func addTrainFlags(f *pflag.FlagSet, c *train.Config) {
 	f.StringVar(&c.Instance, "instance", c.Instance, "loss of whole images beside that of pixels: none, byol or simclr")
 	f.Float64Var(&c.InstanceWeight, "pixpro-ins-loss-weight", c.InstanceWeight, "weight of the loss of whole images")
 	f.Float64Var(&c.InstanceTau, "instance-tau", c.InstanceTau, "temperature of the simclr loss of whole images")
+	f.StringVar(&c.Device, "device", c.Device, "what computes: cpu, cuda, cuda:N, or auto (a card if there is one)")
+	f.StringVar(&c.Precision, "precision", c.Precision, "on a card: fp32, tf32 (faster matrix products) or bf16 (half the memory too)")
 	f.Var(&c.SaveEvery, "save-every", "distance between checkpoints: 10m, 1000steps, 1epoch, or end")
 	f.IntVar(&c.Keep, "keep", c.Keep, "checkpoints that are kept, 0 for all")
 }
@@ -218,8 +220,11 @@ func runTraining(ctx context.Context, cfg train.Config, opts trainOptions) (last
 		return last, usageError{err}
 	}
 
-	d := cpu.New(opts.threads)
-	defer d.Close()
+	d, err := openDevice(ctx, cfg.Device, cfg.Precision, opts.threads)
+	if err != nil {
+		return last, err
+	}
+	defer func() { err = errors.Join(err, d.Close()) }()
 	t, err := train.New(d, cfg, func(err error) { log.Warn().Err(err).Msg("checkpoint passed over") })
 	if err != nil {
 		return last, err

@@ -8,10 +8,12 @@
 //
 // A call may return before its work is done: work happens in the order of the
 // calls, Download waits for what it reads, and Sync waits for everything. Calls
-// return no error; the first failure is kept, and Sync returns it. A shape that
-// does not fit panics, being a programmer's error. A device is used by one
+// return no error; the first failure is kept, nothing is computed after it, and
+// Sync and Err return it. A shape that does not fit panics, being a programmer's error. A device is used by one
 // goroutine at a time.
 package device
+
+import "fmt"
 
 // Memory is a device's handle to an allocation.
 type Memory interface {
@@ -112,17 +114,26 @@ type Device interface {
 	Name() string
 	// Sync waits for everything and returns the first failure so far.
 	Sync() error
+	// Err returns the first failure so far without waiting. After a Download it
+	// is final for all that the downloaded values depend on.
+	Err() error
 	// Close frees everything.
 	Close() error
 
-	// Alloc returns a tensor of undefined content.
+	// Alloc returns a float32 tensor of undefined content.
 	Alloc(shape ...int) Tensor
+	// AllocActivation returns a tensor of undefined content for the values
+	// between layers and their gradients, which a device may keep in half
+	// precision. Views, inputs and outputs of convolutions, batch norms and
+	// pools, and what propagation makes are such tensors, as are their gradients;
+	// all others are of Alloc.
+	AllocActivation(shape ...int) Tensor
 	// Free gives a tensor's memory back; no other tensor may share it.
 	Free(t Tensor)
 	Zero(t Tensor)
 	Upload(dst Tensor, src []float32)
 	Download(dst []float32, src Tensor)
-	// Add computes dst += src.
+	// Add computes dst += src, both of one kind.
 	Add(dst, src Tensor)
 
 	// UploadViews writes both views, each N x 3 x H x W of 0..255, to dst,
@@ -156,13 +167,14 @@ type Device interface {
 	// AveragePoolBackward computes dx.
 	AveragePoolBackward(dx, dy Tensor, c Convolution)
 
-	// Normalize divides each row by its length (at least 1e-12), kept in norms.
+	// Normalize divides each row of x, an activation, by its length (at least
+	// 1e-12), kept in norms.
 	Normalize(y, norms, x Tensor)
-	// NormalizeBackward computes dx, which may be dy itself.
+	// NormalizeBackward computes dx, an activation.
 	NormalizeBackward(dx, dy, y, norms Tensor)
 
 	// Propagate computes y, N x H x W x C, from unit vectors u and values g,
-	// and keeps the cosines, N x HW x HW.
+	// and keeps the cosines, N x HW x HW. y is an activation.
 	Propagate(y, cosines, u, g Tensor, p Propagation)
 	// PropagateBackward computes du and dg.
 	PropagateBackward(du, dg, dy, cosines, u, g Tensor, p Propagation)
@@ -187,4 +199,40 @@ type Device interface {
 	Update(p, buffer, g Tensor, u Update)
 	// MovingAverage computes key = momentum * key + (1 - momentum) * query.
 	MovingAverage(key, query Tensor, momentum float64)
+}
+
+// OutOfMemoryError is the failure of an allocation.
+type OutOfMemoryError struct {
+	Device                   string
+	Needed, InUse, Available int64 // bytes; Available is what tensors may take in all
+}
+
+func (e *OutOfMemoryError) Error() string {
+	return fmt.Sprintf("%s has no %.1f MiB for another tensor: %.2f GiB are in use of %.2f GiB",
+		e.Device, float64(e.Needed)/(1<<20), float64(e.InUse)/(1<<30), float64(e.Available)/(1<<30))
+}
+
+// KernelTime is how often a kernel ran, for how long, and how much memory it
+// read and wrote.
+type KernelTime struct {
+	Name    string
+	Calls   int
+	Seconds float64
+	Bytes   int64
+	Flops   int64
+}
+
+// Profile is what ran in a time, as the device's own clock saw it.
+type Profile struct {
+	Kernels []KernelTime // the longest first
+	Seconds float64      // from the first's start to the last's end
+}
+
+// Profiler is a device that can time its kernels.
+type Profiler interface {
+	// StartProfile forgets what was measured so far.
+	StartProfile()
+	// Profile waits for everything, stops the measurement, and tells what ran
+	// since StartProfile.
+	Profile() (Profile, error)
 }

@@ -37,7 +37,7 @@ func (c *Conv) Forward(t *Tape, x *Var) *Var {
 	if c.Bias != nil {
 		bias, biasGrad = c.Bias.Value, c.Bias.Grad
 	}
-	y := t.output(d.Alloc(s[0], c.Output(s[1]), c.Output(s[2]), c.out), x)
+	y := t.output(d.AllocActivation(s[0], c.Output(s[1]), c.Output(s[2]), c.out), x)
 	d.Convolve(y.Value, x.Value, c.Weight.Value, bias, c.Convolution)
 	if t.Mode != Train {
 		x.Release()
@@ -49,7 +49,7 @@ func (c *Conv) Forward(t *Tape, x *Var) *Var {
 		if x.grads {
 			accumulate := x.grad.Exists()
 			if !accumulate {
-				x.grad = d.Alloc(x.Value.Shape...)
+				x.grad = d.AllocActivation(x.Value.Shape...)
 			}
 			d.ConvolveBackwardData(x.grad, dy, c.Weight.Value, c.Convolution, accumulate)
 		}
@@ -90,7 +90,7 @@ func (b *BatchNorm) Forward(t *Tape, x, residual *Var, relu bool) *Var {
 	if residual != nil {
 		inputs, residualValue = append(inputs, residual), residual.Value
 	}
-	y := t.output(d.Alloc(x.Value.Shape...), inputs...)
+	y := t.output(d.AllocActivation(x.Value.Shape...), inputs...)
 	op := &device.BatchNorm{
 		Weight: b.Weight.Value, Bias: b.Bias.Value, WeightGrad: b.Weight.Grad, BiasGrad: b.Bias.Grad,
 		RunningMean: b.RunningMean.Value, RunningVar: b.RunningVar.Value,
@@ -122,7 +122,7 @@ func (b *BatchNorm) Forward(t *Tape, x, residual *Var, relu bool) *Var {
 	t.record(y, func(dy device.Tensor) {
 		dx := dy
 		if residual != nil {
-			dx = d.Alloc(x.Value.Shape...)
+			dx = d.AllocActivation(x.Value.Shape...)
 		}
 		d.BatchNormBackward(dx, dy, x.Value, kept.Value, op)
 		x.AddGrad(dx)
@@ -142,7 +142,7 @@ func (b *BatchNorm) Forward(t *Tape, x, residual *Var, relu bool) *Var {
 // MaxPool takes the maximum of each window of x.
 func MaxPool(t *Tape, x *Var, c device.Convolution) *Var {
 	d, s := t.Device, x.Value.Shape
-	y := t.output(d.Alloc(s[0], c.Output(s[1]), c.Output(s[2]), s[3]), x)
+	y := t.output(d.AllocActivation(s[0], c.Output(s[1]), c.Output(s[2]), s[3]), x)
 	d.MaxPool(y.Value, x.Value, c)
 	if t.Mode != Train {
 		x.Release()
@@ -150,7 +150,7 @@ func MaxPool(t *Tape, x *Var, c device.Convolution) *Var {
 	}
 	y.Retain()
 	t.record(y, func(dy device.Tensor) {
-		dx := d.Alloc(x.Value.Shape...)
+		dx := d.AllocActivation(x.Value.Shape...)
 		d.MaxPoolBackward(dx, dy, x.Value, y.Value, c)
 		x.AddGrad(dx)
 		d.Free(dy)
@@ -163,12 +163,12 @@ func MaxPool(t *Tape, x *Var, c device.Convolution) *Var {
 // AveragePool takes the mean of each window of x.
 func AveragePool(t *Tape, x *Var, c device.Convolution) *Var {
 	d, s := t.Device, x.Value.Shape
-	y := t.output(d.Alloc(s[0], c.Output(s[1]), c.Output(s[2]), s[3]), x)
+	y := t.output(d.AllocActivation(s[0], c.Output(s[1]), c.Output(s[2]), s[3]), x)
 	d.AveragePool(y.Value, x.Value, c)
 	x.Release()
 	if t.Mode == Train {
 		t.record(y, func(dy device.Tensor) {
-			dx := d.Alloc(s...)
+			dx := d.AllocActivation(s...)
 			d.AveragePoolBackward(dx, dy, c)
 			x.AddGrad(dx)
 			d.Free(dy)
@@ -190,8 +190,10 @@ func Normalize(t *Tape, x *Var) *Var {
 	}
 	y.Retain()
 	t.record(y, func(dy device.Tensor) {
-		d.NormalizeBackward(dy, dy, y.Value, norms)
-		x.AddGrad(dy)
+		dx := d.AllocActivation(y.Value.Shape...)
+		d.NormalizeBackward(dx, dy, y.Value, norms)
+		x.AddGrad(dx)
+		d.Free(dy)
 		d.Free(norms)
 		y.Release()
 	})
@@ -202,7 +204,7 @@ func Normalize(t *Tape, x *Var) *Var {
 // see device.Propagation.
 func Propagate(t *Tape, units, values *Var, p device.Propagation) *Var {
 	d, s := t.Device, units.Value.Shape
-	y := t.output(d.Alloc(s...), units, values)
+	y := t.output(d.AllocActivation(s...), units, values)
 	cosines := d.Alloc(s[0], s[1]*s[2], s[1]*s[2])
 	d.Propagate(y.Value, cosines, units.Value, values.Value, p)
 	if t.Mode != Train {

@@ -49,6 +49,9 @@ func (d *Device) Name() string {
 // Sync implements device.Device: all work is done when a call returns.
 func (d *Device) Sync() error { return nil }
 
+// Err implements device.Device.
+func (d *Device) Err() error { return nil }
+
 // Close drops the memory kept for reuse.
 func (d *Device) Close() error {
 	d.free, d.scratch, d.sums = map[int][]*memory{}, make([][]float32, d.threads), nil
@@ -67,6 +70,9 @@ func (d *Device) Alloc(shape ...int) device.Tensor {
 	}
 	return t
 }
+
+// AllocActivation implements device.Device: all tensors are float32.
+func (d *Device) AllocActivation(shape ...int) device.Tensor { return d.Alloc(shape...) }
 
 // Free implements device.Device.
 func (d *Device) Free(t device.Tensor) {

@@ -89,8 +89,8 @@ func testGoldenLayers(h *harness) {
 		}
 		number := func(s string) int { n, _ := strconv.Atoi(s); return n }
 		c := device.Convolution{Kernel: number(m[1]), Stride: number(m[2]), Padding: number(m[3])}
-		x, w, dy := h.put(g.channelsLast(name+".x")), h.put(g.channelsLast(name+".w")), h.put(g.channelsLast(name+".dy"))
-		y, dx, dw := h.garbage(dy.Shape...), h.garbage(x.Shape...), h.zeros(w.Shape...)
+		x, w, dy := h.activation(g.channelsLast(name+".x")), h.put(g.channelsLast(name+".w")), h.activation(g.channelsLast(name+".dy"))
+		y, dx, dw := h.output(dy.Shape...), h.output(x.Shape...), h.zeros(w.Shape...)
 		h.d.Convolve(y, x, w, device.Tensor{}, c)
 		h.equal(name+".y", y, g.channelsLast(name+".y"))
 		h.d.ConvolveBackwardData(dx, dy, w, c, false)
@@ -99,7 +99,7 @@ func testGoldenLayers(h *harness) {
 		h.equal(name+".dw", dw, g.channelsLast(name+".dw"))
 	}
 
-	x, dy := h.put(g.channelsLast("bn_relu.x")), h.put(g.channelsLast("bn_relu.dy"))
+	x, dy := h.activation(g.channelsLast("bn_relu.x")), h.activation(g.channelsLast("bn_relu.dy"))
 	n := x.Channels()
 	ones := newArray(n)
 	for i := range ones.data {
@@ -110,7 +110,7 @@ func testGoldenLayers(h *harness) {
 		RunningMean: h.zeros(n), RunningVar: h.put(ones), SavedMean: h.garbage(1, n), SavedInvStd: h.garbage(1, n),
 		WeightGrad: h.zeros(n), BiasGrad: h.zeros(n), Groups: 1, Epsilon: 1e-5, RunningMomentum: 0.1, ReLU: true,
 	}
-	y := h.garbage(x.Shape...)
+	y := h.output(x.Shape...)
 	h.d.BatchNorm(y, x, device.Tensor{}, b)
 	h.equal("bn_relu.y", y, g.channelsLast("bn_relu.y"))
 	h.equal("bn_relu.running_mean", b.RunningMean, g.array("bn_relu.running_mean"))
@@ -120,8 +120,8 @@ func testGoldenLayers(h *harness) {
 	h.equal("bn_relu.dweight", b.WeightGrad, g.array("bn_relu.dweight"))
 	h.equal("bn_relu.dbias", b.BiasGrad, g.array("bn_relu.dbias"))
 
-	x, dy = h.put(g.channelsLast("maxpool.x")), h.put(g.channelsLast("maxpool.dy"))
-	y, dx := h.garbage(dy.Shape...), h.garbage(x.Shape...)
+	x, dy = h.activation(g.channelsLast("maxpool.x")), h.activation(g.channelsLast("maxpool.dy"))
+	y, dx := h.output(dy.Shape...), h.output(x.Shape...)
 	pool := device.Convolution{Kernel: 3, Stride: 2, Padding: 1}
 	h.d.MaxPool(y, x, pool)
 	h.equal("maxpool.y", y, g.channelsLast("maxpool.y"))
@@ -132,7 +132,7 @@ func testGoldenLayers(h *harness) {
 func testGoldenLosses(h *harness) {
 	g := h.golden("losses.safetensors")
 	for _, name := range g.cases("loss") {
-		q, k := h.put(g.channelsLast(name+".q")), h.put(g.channelsLast(name+".k"))
+		q, k := h.activation(g.channelsLast(name+".q")), h.activation(g.channelsLast(name+".k"))
 		coordQ, coordK, mask := g.array(name+".coord_q"), g.array(name+".coord_k"), g.array(name+".mask")
 		images, rows, cols := q.Shape[0], q.Shape[1], q.Shape[2]
 		pairs := rows * cols * rows * cols
@@ -178,7 +178,7 @@ func testGoldenPropagation(h *harness) {
 			h.Fatal(err)
 		}
 		var parameters []*nn.Parameter
-		x := h.put(g.channelsLast(name + ".x"))
+		x := h.activation(g.channelsLast(name + ".x"))
 		module := model.NewPropagation(nn.Builder{Device: h.d, Gradients: true, List: &parameters}, x.Channels(), 1, device.Propagation{Gamma: gamma})
 		for _, p := range parameters {
 			values := h.get(h.put(g.array(name + strings.TrimPrefix(p.Name, "value_transform"))))
@@ -190,7 +190,7 @@ func testGoldenPropagation(h *harness) {
 		in := tape.Variable(x)
 		out := module.Forward(tape, in.Retain())
 		h.equal(name+".y", out.Value, g.channelsLast(name+".y"))
-		out.AddGrad(h.put(g.channelsLast(name + ".dy")))
+		out.AddGrad(h.activation(g.channelsLast(name + ".dy")))
 		tape.Backward()
 		h.equal(name+".dx", in.Grad(), g.channelsLast(name+".dx"))
 		h.equal(name+".dweight", parameters[0].Grad, g.array(name+".dweight"))

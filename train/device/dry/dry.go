@@ -11,11 +11,16 @@ type Device struct {
 	Bytes     int64 // in use
 	PeakBytes int64
 	Flops     int64 // a multiplication and an addition are two
+	// HalfActivations says that activations take two bytes a value, not four.
+	HalfActivations bool
 }
 
-type memory int
+type memory struct {
+	floats int
+	bytes  int64
+}
 
-func (m memory) Floats() int { return int(m) }
+func (m memory) Floats() int { return m.floats }
 
 // Name implements device.Device.
 func (d *Device) Name() string { return "dry" }
@@ -23,21 +28,35 @@ func (d *Device) Name() string { return "dry" }
 // Sync implements device.Device.
 func (d *Device) Sync() error { return nil }
 
+// Err implements device.Device.
+func (d *Device) Err() error { return nil }
+
 // Close implements device.Device.
 func (d *Device) Close() error { return nil }
 
 // Alloc implements device.Device.
-func (d *Device) Alloc(shape ...int) device.Tensor {
-	t := device.Tensor{Shape: shape, Memory: memory(device.Elements(shape))}
-	d.Bytes += 4 * int64(t.Len())
+func (d *Device) Alloc(shape ...int) device.Tensor { return d.alloc(4, shape) }
+
+// AllocActivation implements device.Device.
+func (d *Device) AllocActivation(shape ...int) device.Tensor {
+	if d.HalfActivations {
+		return d.alloc(2, shape)
+	}
+	return d.alloc(4, shape)
+}
+
+func (d *Device) alloc(size int64, shape []int) device.Tensor {
+	n := device.Elements(shape)
+	m := memory{n, size * int64(n)}
+	d.Bytes += m.bytes
 	d.PeakBytes = max(d.PeakBytes, d.Bytes)
-	return t
+	return device.Tensor{Shape: shape, Memory: m}
 }
 
 // Free implements device.Device.
 func (d *Device) Free(t device.Tensor) {
 	if t.Exists() {
-		d.Bytes -= 4 * int64(t.Memory.Floats())
+		d.Bytes -= t.Memory.(memory).bytes
 	}
 }
 

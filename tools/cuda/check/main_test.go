@@ -1,0 +1,60 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const sample = `ptxas info    : 0 bytes gmem
+ptxas info    : Compiling entry function 'sums' for 'sm_80'
+ptxas info    : Function properties for sums
+    0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads
+ptxas info    : Used 32 registers, 4096 bytes smem, 400 bytes cmem[0]
+ptxas info    : Compiling entry function 'greedy' for 'sm_80'
+ptxas info    : Function properties for greedy
+    24 bytes stack frame, 12 bytes spill stores, 20 bytes spill loads
+ptxas info    : Used 255 registers, 360 bytes cmem[0]
+`
+
+func TestParse(t *testing.T) {
+	got, err := parse(sample)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]usage{"sums": {registers: 32, shared: 4096}, "greedy": {registers: 255, stack: 24, spilled: 32}}
+	if d := cmp.Diff(want, got, cmp.AllowUnexported(usage{})); d != "" {
+		t.Error(d)
+	}
+	if _, err := parse(strings.ReplaceAll(sample, "Used", "Takes")); err == nil {
+		t.Error("no registers, and no error")
+	}
+}
+
+func TestKernelNames(t *testing.T) {
+	text := "extern \"C\" __global__ void one(int n) {\n__device__ void not(int n) {\nextern \"C\" __global__ void __launch_bounds__(256) two(float* p) {"
+	if got := kernelNames(text); !cmp.Equal(got, []string{"one", "two"}) {
+		t.Errorf("got %v", got)
+	}
+}
+
+func TestFaults(t *testing.T) {
+	used := map[string]usage{
+		"fine": {registers: 64, shared: 48 << 10}, "spills": {registers: 255, spilled: 8},
+		"large": {registers: 32, shared: 48<<10 + 1}, "greedy": {registers: 257},
+	}
+	var said []string
+	for _, err := range faults([]string{"fine", "spills", "large", "greedy", "missing"}, "float32", 80, used) {
+		said = append(said, err.Error())
+	}
+	all := strings.Join(said, "\n")
+	for _, want := range []string{"spills (float32, sm_80): spills 8 bytes", "large (float32, sm_80): takes 49153 bytes", "greedy (float32, sm_80): 257 registers", "missing (float32, sm_80): not in the code"} {
+		if !strings.Contains(all, want) {
+			t.Errorf("%q is not in\n%s", want, all)
+		}
+	}
+	if len(said) != 4 {
+		t.Errorf("%d faults:\n%s", len(said), all)
+	}
+}

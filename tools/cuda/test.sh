@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Runs the CUDA device's tests where no card is, on the software device: once
+# with a block's threads in order and streams that run at once, once with both
+# turned around and fused multiplications, as a card has them.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+if ! command -v g++ >/dev/null; then
+  echo "test.sh: g++ is missing, which builds the software device: apt-get install g++" >&2
+  exit 1
+fi
+CUDA_HOME=$(tools/cuda/toolkit.sh ${CUDA_CACHE:+"$CUDA_CACHE"})/usr
+export CUDA_HOME
+flags=$(tools/cuda/flags.sh)
+eval "$flags"
+go=${GO:-go}
+GOCACHE=$("$go" env GOCACHE)
+export GOCACHE
+
+soft=$PWD/bin/softcuda
+train/device/cuda/softdevice/build.sh "$CUDA_HOME/include" "$soft"
+XDG_CACHE_HOME=$(mktemp -d) # no code for the software device in the user's cache
+trap 'rm -rf "$XDG_CACHE_HOME"' EXIT
+export XDG_CACHE_HOME SOFTCUDA_CACHE=$XDG_CACHE_HOME/softcuda LD_LIBRARY_PATH=$soft${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+
+"$go" vet -tags cuda ./train/device/cuda/... ./train ./tools/pixpro
+run() {
+  printf '\nthreads %s, streams %s\n' "$SOFTCUDA_ORDER" "$SOFTCUDA_ASYNC"
+  "$go" test -tags cuda -count=1 "$@" ./train/device/cuda/...
+  "$go" test -tags cuda -count=1 "$@" -run CUDA ./train ./tools/pixpro
+}
+export SOFTCUDA_ORDER=forward SOFTCUDA_ASYNC=eager
+run "$@"
+export SOFTCUDA_ORDER=reverse SOFTCUDA_ASYNC=lazy
+if grep -qw fma /proc/cpuinfo; then
+  export SOFTCUDA_CXXFLAGS="-mavx2 -mfma"
+fi
+run "$@"

@@ -1,0 +1,215 @@
+//go:build cuda
+
+package train
+
+import (
+	"context"
+	"errors"
+	"math"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/seed-436d2970/pixpro/internal/atomicfile"
+	"github.com/seed-436d2970/pixpro/internal/golden"
+	"github.com/seed-436d2970/pixpro/train/device"
+	"github.com/seed-436d2970/pixpro/train/device/cuda"
+	"github.com/seed-436d2970/pixpro/train/device/cuda/cudatest"
+)
+
+// openCUDA opens the first card and closes it at the end of the test.
+func openCUDA(t *testing.T, o cuda.Options) *cuda.Device {
+	t.Helper()
+	d, err := cuda.Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return d
+}
+
+func TestGoldenRunsOnCUDA(t *testing.T) {
+	for _, name := range goldenRuns {
+		t.Run(name, func(t *testing.T) {
+			d := openCUDA(t, cuda.Options{Precision: cuda.FP32})
+			replay(t, name, d)
+			if err := d.Err(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestRunFromShardsOnCUDA compares 20 steps from shards with the CPU's, within
+// the tolerances that the golden runs have for their losses.
+func TestRunFromShardsOnCUDA(t *testing.T) {
+	data := makeShards(t)
+	configure := func() Config {
+		cfg := tiny(data, t.TempDir())
+		cfg.Epochs, cfg.BaseLR = 4, 1
+		return cfg
+	}
+	onCPU, onCUDA := configure(), configure()
+	if err := trainFor(t, onCPU, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := trainOn(t, openCUDA(t, cuda.Options{Precision: cuda.FP32}), onCUDA, 0, atomicfile.OS); err != nil {
+		t.Fatal(err)
+	}
+	want, _ := outcome(t, onCPU.Output)
+	got, _ := outcome(t, onCUDA.Output)
+	if len(want) != 20 || len(got) != 20 {
+		t.Fatalf("%d and %d steps, want 20", len(want), len(got))
+	}
+	worst := 0.0
+	for i := range want {
+		worst = max(worst, math.Abs(got[i].Loss-want[i].Loss)/math.Abs(want[i].Loss))
+	}
+	t.Logf("losses differ by up to %.2g", worst)
+	if worst > goldenLossTolerance(t) {
+		t.Errorf("losses differ by %.2g, more than the golden runs' tolerance %.2g", worst, goldenLossTolerance(t))
+	}
+}
+
+// goldenLossTolerance is the least of the tolerances that the golden runs have
+// for the loss of a step.
+func goldenLossTolerance(t *testing.T) float64 {
+	t.Helper()
+	least := math.Inf(1)
+	for _, name := range goldenRuns {
+		var r goldenRun
+		golden.JSON(t, &r, "train", name+".json")
+		least = min(least, slices.Min(r.Tolerance.Loss))
+	}
+	return least
+}
+
+// faultyRun makes a run whose n-th call to the device fails, on a device that
+// is closed afterwards, and tells which call it was.
+func faultyRun(faults *cudatest.Faults, n int, run func(d device.Device) error) (failed string, err error) {
+	faults.FailAt(n)
+	defer faults.FailAt(0)
+	d, err := cuda.Open(cuda.Options{Precision: cuda.FP32})
+	if err == nil {
+		err = errors.Join(run(d), d.Close())
+	}
+	return faults.Failed(), err
+}
+
+// TestTrainingSurvivesFailedCalls lets calls of a training run fail at all its
+// stages. Each time there is an error, a sound checkpoint of the step before,
+// nothing left on the card, and the resumed run ends as an unbroken one.
+func TestTrainingSurvivesFailedCalls(t *testing.T) {
+	faults := cudatest.Open(t)
+	data := makeShards(t)
+	configure := func() Config {
+		cfg := tiny(data, t.TempDir())
+		cfg.Epochs, cfg.Resume, cfg.SaveEvery = 1, "auto", Interval{Steps: 1}
+		return cfg
+	}
+	whole := configure()
+	train := func(cfg Config) func(device.Device) error {
+		return func(d device.Device) error { return trainOn(t, d, cfg, 0, atomicfile.OS) }
+	}
+	if _, err := faultyRun(faults, 0, train(whole)); err != nil {
+		t.Fatal(err)
+	}
+	_, want := outcome(t, whole.Output)
+
+	stride := 501 // of about 12 thousand calls
+	if testing.Short() {
+		stride = 1201
+	}
+	functions, withCheckpoint := map[string]bool{}, 0
+	for n := 1; ; n += stride {
+		cfg := configure()
+		live := faults.Live()
+		failed, err := faultyRun(faults, n, train(cfg))
+		if left := faults.Live() - live; left != 0 {
+			t.Errorf("call %d, %s, failed: %d objects stay on the card", n, failed, left)
+		}
+		if failed == "" {
+			if err != nil {
+				t.Error(err)
+			}
+			break
+		}
+		functions[failed] = true
+		if err != nil && !strings.Contains(err.Error(), "cuda:0") {
+			t.Errorf("call %d, %s, failed: the error does not name the card: %v", n, failed, err)
+		}
+		checkpoint, openErr := newestCheckpoint(cfg.Output, func(err error) { t.Errorf("call %d, %s, failed: unsound: %v", n, failed, err) })
+		if openErr != nil {
+			t.Fatal(openErr)
+		}
+		if checkpoint != nil {
+			withCheckpoint++
+			if m := regexp.MustCompile(`from the checkpoint of step (\d+)`).FindStringSubmatch(errorText(err)); m != nil && m[1] != strconv.FormatInt(checkpoint.State.Step, 10) {
+				t.Errorf("call %d, %s, failed: step %d is saved, the error says %v", n, failed, checkpoint.State.Step, err)
+			}
+		}
+		if _, err := faultyRun(faults, 0, train(cfg)); err != nil {
+			t.Fatalf("call %d, %s, failed; resumed: %v", n, failed, err)
+		}
+		if _, got := outcome(t, cfg.Output); !cmp.Equal(got, want) {
+			t.Errorf("call %d, %s, failed: the resumed run ended differently", n, failed)
+		}
+	}
+	if withCheckpoint < 2 {
+		t.Errorf("only %d failures had a checkpoint before them", withCheckpoint)
+	}
+	t.Logf("%d failures with a checkpoint; functions %v", withCheckpoint, functions)
+}
+
+func errorText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+// TestTrainingOutOfMemoryNamesWhatFits shrinks the card until a batch does not
+// fit, and checks that the one which the error names does.
+func TestTrainingOutOfMemoryNamesWhatFits(t *testing.T) {
+	faults := cudatest.Open(t)
+	defer faults.SetMemory(8 << 30)
+	data := makeShards(t)
+	cfg := tiny(data, t.TempDir())
+	cfg.BatchSize, cfg.Size = 20, 64
+	plan, err := MakePlan(cfg, 20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	faults.SetMemory(plan.MemoryBytes * 2 / 3)
+	live := faults.Live()
+	train := func(cfg Config) error {
+		_, err := faultyRun(faults, 0, func(d device.Device) error { return trainOn(t, d, cfg, 1, atomicfile.OS) })
+		return err
+	}
+	err = train(cfg)
+	m := regexp.MustCompile(`a batch of 20 does not fit, one of (\d+) would`).FindStringSubmatch(errorText(err))
+	if m == nil {
+		t.Fatalf("the error is %v", err)
+	}
+	if left := faults.Live() - live; left != 0 {
+		t.Errorf("%d objects stay on the card", left)
+	}
+	if _, err := os.Stat(filepath.Join(cfg.Output, checkpointsDir)); err == nil {
+		t.Error("a step that did not fit left a checkpoint")
+	}
+	cfg.BatchSize, _ = strconv.Atoi(m[1])
+	cfg.Output = t.TempDir()
+	if err := train(cfg); err != nil && !errors.Is(err, context.Canceled) {
+		t.Errorf("the batch of %d that would fit: %v", cfg.BatchSize, err)
+	}
+	t.Log(m[0])
+}

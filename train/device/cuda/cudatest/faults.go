@@ -1,0 +1,55 @@
+//go:build cuda
+
+// Package cudatest lets calls to the software device fail.
+package cudatest
+
+import (
+	"testing"
+
+	"github.com/ebitengine/purego"
+)
+
+// Faults controls the software device.
+type Faults struct {
+	failAt    func(n int64)
+	failCall  func(name string, n int64)
+	failed    func() string
+	live      func() int64
+	setMemory func(bytes uint64)
+}
+
+// Open finds the software device; with a card's driver the test is skipped.
+func Open(t testing.TB) *Faults {
+	t.Helper()
+	lib, err := purego.Dlopen("libcuda.so.1", purego.RTLD_NOW|purego.RTLD_GLOBAL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := purego.Dlsym(lib, "softcudaFailAt"); err != nil {
+		t.Skip("this driver cannot be made to fail: it is not the software device")
+	}
+	f := &Faults{}
+	purego.RegisterLibFunc(&f.failAt, lib, "softcudaFailAt")
+	purego.RegisterLibFunc(&f.failCall, lib, "softcudaFailCall")
+	purego.RegisterLibFunc(&f.failed, lib, "softcudaFailed")
+	purego.RegisterLibFunc(&f.live, lib, "softcudaLive")
+	purego.RegisterLibFunc(&f.setMemory, lib, "softcudaSetMemory")
+	t.Cleanup(func() { f.failAt(0) })
+	return f
+}
+
+// FailAt lets the n-th call from now fail; 0 lets none.
+func (f *Faults) FailAt(n int) { f.failAt(int64(n)) }
+
+// FailCall lets the n-th call from now of a function fail.
+func (f *Faults) FailCall(name string, n int) { f.failCall(name, int64(n)) }
+
+// Failed is the function whose call failed, "" if none did since the last
+// FailAt or FailCall.
+func (f *Faults) Failed() string { return f.failed() }
+
+// Live is how many objects there are on the device: contexts, streams, memory.
+func (f *Faults) Live() int { return int(f.live()) }
+
+// SetMemory sets the card's size.
+func (f *Faults) SetMemory(bytes int64) { f.setMemory(uint64(bytes)) }

@@ -1,0 +1,784 @@
+// The kernels of the CUDA device.
+//
+// They are compiled by NVRTC when a device is opened, and by a C++ compiler for
+// the software device that the tests run on; so there is no include, and every
+// kernel is extern "C". Tensors are rows x channels, the channels side by side.
+// Threads along x take neighbouring channels, so that loads are coalesced; a
+// kernel whose name ends in 4 takes four channels a thread by one load, where
+// the channels are a multiple of four, and the one ending in 1 takes any.
+// Sums have a fixed order and no atomics: results repeat bit for bit.
+
+typedef long long int64;
+
+// An activation is float32, or, compiled for bf16, the upper half of one.
+#ifdef PIXPRO_BF16
+struct activation { unsigned short bits; };
+static __device__ __forceinline__ float widened(unsigned bits) { return __uint_as_float(bits << 16); }
+// narrowed rounds to the nearest, to even in the middle; not-a-number stays one.
+static __device__ __forceinline__ unsigned narrowed(float f) {
+  unsigned u = __float_as_uint(f);
+  if ((u & 0x7fffffffu) > 0x7f800000u) return u >> 16 | 0x40u;
+  return (u + 0x7fffu + (u >> 16 & 1u)) >> 16;
+}
+#else
+typedef float activation;
+#endif
+
+// Pack is V neighbouring values, read and written at once.
+template <int V> struct Pack;
+template <> struct Pack<1> {
+  float v[1];
+  __device__ __forceinline__ void read(const float* p) { v[0] = *p; }
+  __device__ __forceinline__ void write(float* p) const { *p = v[0]; }
+#ifdef PIXPRO_BF16
+  __device__ __forceinline__ void read(const activation* p) { v[0] = widened(p->bits); }
+  __device__ __forceinline__ void write(activation* p) const { p->bits = (unsigned short)narrowed(v[0]); }
+#endif
+};
+template <> struct Pack<4> {
+  float v[4];
+  __device__ __forceinline__ void read(const float* p) {
+    const float4 q = *(const float4*)p;
+    v[0] = q.x; v[1] = q.y; v[2] = q.z; v[3] = q.w;
+  }
+  __device__ __forceinline__ void write(float* p) const { *(float4*)p = make_float4(v[0], v[1], v[2], v[3]); }
+#ifdef PIXPRO_BF16
+  __device__ __forceinline__ void read(const activation* p) {
+    const uint2 q = *(const uint2*)p;
+    v[0] = widened(q.x & 0xffffu); v[1] = widened(q.x >> 16);
+    v[2] = widened(q.y & 0xffffu); v[3] = widened(q.y >> 16);
+  }
+  __device__ __forceinline__ void write(activation* p) const {
+    *(uint2*)p = make_uint2(narrowed(v[0]) | narrowed(v[1]) << 16, narrowed(v[2]) | narrowed(v[3]) << 16);
+  }
+#endif
+};
+
+#define THREADS 256  // of every block
+#define RUN 64       // float32 additions before a sum goes on in float64
+
+static __device__ __forceinline__ int64 thread_index() { return (int64)blockIdx.x * THREADS + threadIdx.x; }
+
+// warp_sum adds over the 32 threads of a warp.
+static __device__ __forceinline__ float warp_sum(float v) {
+  for (int o = 16; o > 0; o >>= 1) v += __shfl_xor_sync(0xffffffffu, v, o);
+  return v;
+}
+static __device__ __forceinline__ double warp_sum(double v) {
+  for (int o = 16; o > 0; o >>= 1) v += __shfl_xor_sync(0xffffffffu, v, o);
+  return v;
+}
+
+// block_sum adds over a one-dimensional block; every thread gets the sum.
+static __device__ double block_sum(double v) {
+  __shared__ double part[THREADS / 32];
+  v = warp_sum(v);
+  __syncthreads();  // the last call's parts have been read
+  if (threadIdx.x % 32 == 0) part[threadIdx.x / 32] = v;
+  __syncthreads();
+  double total = 0;
+  for (int i = 0; i < THREADS / 32; i++) total += part[i];
+  return total;
+}
+
+// ---------------------------------------------------------------- conversion
+
+// dst[image][pixel][c] = src[image][c][pixel] * scale[c] + shift[c], which is
+// (src/255 - mean) / std
+extern "C" __global__ void upload_views(activation* dst, const unsigned char* src, int64 pixels, int area, float scale0, float scale1, float scale2, float shift0, float shift1, float shift2) {
+  const int64 i = thread_index();
+  if (i >= pixels) return;
+  const int64 plane = i / area * 2 * area + i;  // (image * 3) * area + pixel
+  Pack<1> p;
+  p.v[0] = src[plane] * scale0 + shift0; p.write(dst + 3 * i);
+  p.v[0] = src[plane + area] * scale1 + shift1; p.write(dst + 3 * i + 1);
+  p.v[0] = src[plane + 2 * area] * scale2 + shift2; p.write(dst + 3 * i + 2);
+}
+
+// dst = src, rounded to an activation
+extern "C" __global__ void narrow(activation* dst, const float* src, int64 n) {
+  const int64 i = thread_index();
+  if (i >= n) return;
+  Pack<1> p;
+  p.read(src + i);
+  p.write(dst + i);
+}
+
+// dst = src
+extern "C" __global__ void widen(float* dst, const activation* src, int64 n) {
+  const int64 i = thread_index();
+  if (i >= n) return;
+  Pack<1> p;
+  p.read(src + i);
+  p.write(dst + i);
+}
+
+template <int V, class T> static __device__ __forceinline__ void add_to(T* dst, const T* src, int64 n) {
+  const int64 i = thread_index() * V;
+  if (i >= n) return;
+  Pack<V> a, b;
+  a.read(dst + i);
+  b.read(src + i);
+  for (int k = 0; k < V; k++) a.v[k] += b.v[k];
+  a.write(dst + i);
+}
+// dst += src, of activations
+extern "C" __global__ void add_1(activation* dst, const activation* src, int64 n) { add_to<1>(dst, src, n); }
+extern "C" __global__ void add_4(activation* dst, const activation* src, int64 n) { add_to<4>(dst, src, n); }
+// dst += src, of float32
+extern "C" __global__ void add_float(float* dst, const float* src, int64 n) { add_to<1>(dst, src, n); }
+
+// --------------------------------------------------------------- convolution
+
+// A window's geometry: the input is images x h x w x channels, the output
+// images x oh x ow; a receptive field is groups x kernel x kernel x channels/groups.
+#define WINDOW int h, int w, int channels, int oh, int ow, int kernel, int stride, int padding, int spacing, int groups
+#define WINDOW_ARGUMENTS h, w, channels, oh, ow, kernel, stride, padding, spacing, groups
+
+template <int V> static __device__ __forceinline__ void gather_windows(activation* fields, const activation* x, int64 first, int count, WINDOW) {
+  const int size = kernel * kernel * channels;
+  const int64 i = thread_index() * V;
+  if (i >= (int64)count * size) return;
+  const int64 row = first + i / size;
+  int at = (int)(i % size);
+  const int depth = channels / groups;
+  const int c = at % depth; at /= depth;
+  const int kw = at % kernel; at /= kernel;
+  const int kh = at % kernel; const int group = at / kernel;
+  const int64 image = row / ((int64)oh * ow);
+  const int pixel = (int)(row % ((int64)oh * ow));
+  const int y = pixel / ow * stride - padding + kh * spacing;
+  const int xx = pixel % ow * stride - padding + kw * spacing;
+  Pack<V> p;
+  if (y >= 0 && y < h && xx >= 0 && xx < w) p.read(x + ((image * h + y) * w + xx) * channels + group * depth + c);
+  else for (int k = 0; k < V; k++) p.v[k] = 0;
+  p.write(fields + i);
+}
+// fields[r] = the receptive field of output pixel first + r; 0 outside of x
+extern "C" __global__ void im2col_1(activation* fields, const activation* x, int64 first, int count, WINDOW) { gather_windows<1>(fields, x, first, count, WINDOW_ARGUMENTS); }
+extern "C" __global__ void im2col_4(activation* fields, const activation* x, int64 first, int count, WINDOW) { gather_windows<4>(fields, x, first, count, WINDOW_ARGUMENTS); }
+
+template <int V> static __device__ __forceinline__ void sum_windows(activation* dx, const activation* fields, int64 elements, int accumulate, WINDOW) {
+  const int64 i = thread_index() * V;
+  if (i >= elements) return;
+  const int channel = (int)(i % channels);
+  const int64 place = i / channels;
+  const int x = (int)(place % w), y = (int)(place / w % h);
+  const int64 image = place / w / h;
+  const int depth = channels / groups, size = kernel * kernel * channels;
+  const int inside = channel / depth * kernel * kernel * depth + channel % depth;
+  Pack<V> sum, p;
+  if (accumulate) sum.read(dx + i);
+  else for (int k = 0; k < V; k++) sum.v[k] = 0;
+  for (int kh = 0; kh < kernel; kh++) {
+    const int top = y + padding - kh * spacing;
+    if (top < 0 || top % stride || top / stride >= oh) continue;
+    for (int kw = 0; kw < kernel; kw++) {
+      const int left = x + padding - kw * spacing;
+      if (left < 0 || left % stride || left / stride >= ow) continue;
+      p.read(fields + ((image * oh + top / stride) * ow + left / stride) * size + inside + (kh * kernel + kw) * depth);
+      for (int k = 0; k < V; k++) sum.v[k] += p.v[k];
+    }
+  }
+  sum.write(dx + i);
+}
+// dx[place] = the sum over all fields that the place lies in (added if accumulate)
+extern "C" __global__ void col2im_1(activation* dx, const activation* fields, int64 elements, int accumulate, WINDOW) { sum_windows<1>(dx, fields, elements, accumulate, WINDOW_ARGUMENTS); }
+extern "C" __global__ void col2im_4(activation* dx, const activation* fields, int64 elements, int accumulate, WINDOW) { sum_windows<4>(dx, fields, elements, accumulate, WINDOW_ARGUMENTS); }
+
+// y[row][c] = bias[c]
+extern "C" __global__ void fill_rows(activation* y, const float* bias, int64 elements, int channels) {
+  const int64 i = thread_index();
+  if (i >= elements) return;
+  Pack<1> p;
+  p.read(bias + i % channels);
+  p.write(y + i);
+}
+
+// ------------------------------------------------------------- sums over rows
+//
+// A block is blockDim.x packs of channels times blockDim.y rows. It walks over
+// the rows of its chunk (blockIdx.y) of its group (blockIdx.z).
+
+#define ROWS_LOOP(row) \
+  const int64 row##_begin = (int64)blockIdx.z * rows + (int64)blockIdx.y * chunk; \
+  const int64 row##_end = min((int64)blockIdx.z * rows + rows, row##_begin + chunk); \
+  for (int64 row = row##_begin + threadIdx.y; row < row##_end; row += blockDim.y)
+
+// store_sums adds two sums per channel over the rows of a block and writes them
+// to partial[group][chunk][2][channels].
+template <int V> static __device__ __forceinline__ void store_sums(double* partial, const double* a, const double* b, int c, int channels) {
+  __shared__ double shared[2 * V * THREADS];
+  const int t = threadIdx.y * blockDim.x + threadIdx.x;
+  for (int k = 0; k < V; k++) {
+    shared[k * THREADS + t] = a[k];
+    shared[(V + k) * THREADS + t] = b[k];
+  }
+  __syncthreads();
+  if (threadIdx.y != 0 || c >= channels) return;
+  double* out = partial + ((int64)blockIdx.z * gridDim.y + blockIdx.y) * 2 * channels + c;
+  for (int k = 0; k < V; k++) {
+    double sum = 0, other = 0;
+    for (int y = 0; y < (int)blockDim.y; y++) {
+      sum += shared[k * THREADS + y * blockDim.x + threadIdx.x];
+      other += shared[(V + k) * THREADS + y * blockDim.x + threadIdx.x];
+    }
+    out[k] = sum;
+    out[channels + k] = other;
+  }
+}
+
+// load_sums adds the parts of a channel's two sums in the order of the chunks.
+static __device__ __forceinline__ void load_sums(const double* partial, int group, int chunks, int channels, int c, double* a, double* b) {
+  *a = *b = 0;
+  for (int i = 0; i < chunks; i++) {
+    const double* at = partial + ((int64)group * chunks + i) * 2 * channels + c;
+    *a += at[0];
+    *b += at[channels];
+  }
+}
+
+// batch_norm_sums: about each channel's first value f in the group,
+// partial = sum (x - f), sum (x - f)^2
+template <int V> static __device__ __forceinline__ void batch_norm_sums(double* partial, const activation* x, int64 rows, int64 chunk, int channels) {
+  const int c = (blockIdx.x * blockDim.x + threadIdx.x) * V;
+  double sum[V], squares[V];
+  for (int k = 0; k < V; k++) sum[k] = squares[k] = 0;
+  if (c < channels) {
+    Pack<V> first, p;
+    first.read(x + (int64)blockIdx.z * rows * channels + c);
+    float s[V], q[V];
+    for (int k = 0; k < V; k++) s[k] = q[k] = 0;
+    int run = 0;
+    ROWS_LOOP(r) {
+      p.read(x + r * channels + c);
+      for (int k = 0; k < V; k++) {
+        const float d = p.v[k] - first.v[k];
+        s[k] += d;
+        q[k] += d * d;
+      }
+      if (++run == RUN) {
+        for (int k = 0; k < V; k++) { sum[k] += s[k]; squares[k] += q[k]; s[k] = q[k] = 0; }
+        run = 0;
+      }
+    }
+    for (int k = 0; k < V; k++) { sum[k] += s[k]; squares[k] += q[k]; }
+  }
+  store_sums<V>(partial, sum, squares, c, channels);
+}
+extern "C" __global__ void batch_norm_sums_1(double* partial, const activation* x, int64 rows, int64 chunk, int channels) { batch_norm_sums<1>(partial, x, rows, chunk, channels); }
+extern "C" __global__ void batch_norm_sums_4(double* partial, const activation* x, int64 rows, int64 chunk, int channels) { batch_norm_sums<4>(partial, x, rows, chunk, channels); }
+
+// For each group in order: mean and variance from the sums;
+// invstd = 1/sqrt(variance + epsilon); scale = weight invstd;
+// shift = bias - mean weight invstd; running += momentum (statistic - running),
+// the variance by n/(n-1)
+extern "C" __global__ void batch_norm_statistics(const double* partial, const activation* x, int64 rows, int chunks, int groups, int channels, double epsilon, double momentum, const float* weight, const float* bias, float* mean, float* invstd, float* scale, float* shift, float* running_mean, float* running_var) {
+  const int c = (int)thread_index();
+  if (c >= channels) return;
+  const double n = (double)rows;
+  for (int g = 0; g < groups; g++) {
+    double sum, squares;
+    load_sums(partial, g, chunks, channels, c, &sum, &squares);
+    Pack<1> first;
+    first.read(x + (int64)g * rows * channels + c);
+    const double m = first.v[0] + sum / n;
+    double variance = squares / n - (sum / n) * (sum / n);
+    if (variance < 0) variance = 0;
+    const double inv = 1 / sqrt(variance + epsilon);
+    mean[g * channels + c] = (float)m;
+    invstd[g * channels + c] = (float)inv;
+    scale[g * channels + c] = (float)(weight[c] * inv);
+    shift[g * channels + c] = (float)(bias[c] - m * weight[c] * inv);
+    const double unbiased = rows > 1 ? variance * n / (n - 1) : variance;
+    running_mean[c] += (float)(momentum * (m - running_mean[c]));
+    running_var[c] += (float)(momentum * (unbiased - running_var[c]));
+  }
+}
+
+// scale = weight / sqrt(running_var + epsilon); shift = bias - running_mean scale
+extern "C" __global__ void batch_norm_fixed(int channels, double epsilon, const float* weight, const float* bias, const float* running_mean, const float* running_var, float* scale, float* shift) {
+  const int c = (int)thread_index();
+  if (c >= channels) return;
+  const double inv = 1 / sqrt(running_var[c] + epsilon);
+  scale[c] = (float)(weight[c] * inv);
+  shift[c] = (float)(bias[c] - running_mean[c] * weight[c] * inv);
+}
+
+template <int V> static __device__ __forceinline__ void batch_norm_apply(activation* y, const activation* x, const activation* residual, const float* scale, const float* shift, int relu, int64 rows, int64 chunk, int channels) {
+  const int c = (blockIdx.x * blockDim.x + threadIdx.x) * V;
+  if (c >= channels) return;
+  Pack<V> a, b, p, r;
+  a.read(scale + blockIdx.z * channels + c);
+  b.read(shift + blockIdx.z * channels + c);
+  ROWS_LOOP(row) {
+    p.read(x + row * channels + c);
+    for (int k = 0; k < V; k++) p.v[k] = p.v[k] * a.v[k] + b.v[k];
+    if (residual) {
+      r.read(residual + row * channels + c);
+      for (int k = 0; k < V; k++) p.v[k] += r.v[k];
+    }
+    if (relu) for (int k = 0; k < V; k++) p.v[k] = p.v[k] < 0 ? 0 : p.v[k];
+    p.write(y + row * channels + c);
+  }
+}
+// y = relu(x scale + shift + residual); residual may be null
+extern "C" __global__ void batch_norm_apply_1(activation* y, const activation* x, const activation* residual, const float* scale, const float* shift, int relu, int64 rows, int64 chunk, int channels) { batch_norm_apply<1>(y, x, residual, scale, shift, relu, rows, chunk, channels); }
+extern "C" __global__ void batch_norm_apply_4(activation* y, const activation* x, const activation* residual, const float* scale, const float* shift, int relu, int64 rows, int64 chunk, int channels) { batch_norm_apply<4>(y, x, residual, scale, shift, relu, rows, chunk, channels); }
+
+template <int V> static __device__ __forceinline__ void batch_norm_backward_sums(double* partial, activation* dy, const activation* x, const activation* y, const float* mean, int64 rows, int64 chunk, int channels) {
+  const int c = (blockIdx.x * blockDim.x + threadIdx.x) * V;
+  double sum[V], product[V];
+  for (int k = 0; k < V; k++) sum[k] = product[k] = 0;
+  if (c < channels) {
+    Pack<V> m, g, p, out;
+    m.read(mean + blockIdx.z * channels + c);
+    float s[V], q[V];
+    for (int k = 0; k < V; k++) s[k] = q[k] = 0;
+    int run = 0;
+    ROWS_LOOP(r) {
+      const int64 at = r * channels + c;
+      g.read(dy + at);
+      p.read(x + at);
+      if (y) {
+        out.read(y + at);
+        for (int k = 0; k < V; k++) if (!(out.v[k] > 0)) g.v[k] = 0;
+        g.write(dy + at);
+      }
+      for (int k = 0; k < V; k++) {
+        s[k] += g.v[k];
+        q[k] += g.v[k] * (p.v[k] - m.v[k]);
+      }
+      if (++run == RUN) {
+        for (int k = 0; k < V; k++) { sum[k] += s[k]; product[k] += q[k]; s[k] = q[k] = 0; }
+        run = 0;
+      }
+    }
+    for (int k = 0; k < V; k++) { sum[k] += s[k]; product[k] += q[k]; }
+  }
+  store_sums<V>(partial, sum, product, c, channels);
+}
+// dy = 0 where y is not above 0 (unless y is null);
+// partial = sum dy, sum dy (x - mean)
+extern "C" __global__ void batch_norm_backward_sums_1(double* partial, activation* dy, const activation* x, const activation* y, const float* mean, int64 rows, int64 chunk, int channels) { batch_norm_backward_sums<1>(partial, dy, x, y, mean, rows, chunk, channels); }
+extern "C" __global__ void batch_norm_backward_sums_4(double* partial, activation* dy, const activation* x, const activation* y, const float* mean, int64 rows, int64 chunk, int channels) { batch_norm_backward_sums<4>(partial, dy, x, y, mean, rows, chunk, channels); }
+
+// With xhat = (x - mean) invstd and n rows a group:
+// dbias += sum dy; dweight += sum dy xhat; dx = k0 dy + k1 (x - mean) + k2 of
+// k0 = weight invstd, k1 = -k0 invstd (sum dy xhat)/n, k2 = -k0 (sum dy)/n
+extern "C" __global__ void batch_norm_gradients(const double* partial, int64 rows, int chunks, int groups, int channels, const float* weight, const float* invstd, float* dweight, float* dbias, float* k) {
+  const int c = (int)thread_index();
+  if (c >= channels) return;
+  for (int g = 0; g < groups; g++) {
+    double sum, product;
+    load_sums(partial, g, chunks, channels, c, &sum, &product);
+    const double inv = invstd[g * channels + c], n = (double)rows;
+    dbias[c] += (float)sum;
+    dweight[c] += (float)(product * inv);
+    const double scale = weight[c] * inv;
+    float* out = k + g * 3 * channels + c;
+    out[0] = (float)scale;
+    out[channels] = (float)(-scale * inv * inv * product / n);
+    out[2 * channels] = (float)(-scale * sum / n);
+  }
+}
+
+template <int V> static __device__ __forceinline__ void batch_norm_backward_apply(activation* dx, const activation* dy, const activation* x, const float* mean, const float* k012, int64 rows, int64 chunk, int channels) {
+  const int c = (blockIdx.x * blockDim.x + threadIdx.x) * V;
+  if (c >= channels) return;
+  Pack<V> m, k0, k1, k2, g, p;
+  m.read(mean + blockIdx.z * channels + c);
+  k0.read(k012 + blockIdx.z * 3 * channels + c);
+  k1.read(k012 + (blockIdx.z * 3 + 1) * channels + c);
+  k2.read(k012 + (blockIdx.z * 3 + 2) * channels + c);
+  ROWS_LOOP(row) {
+    const int64 at = row * channels + c;
+    g.read(dy + at);
+    p.read(x + at);
+    for (int k = 0; k < V; k++) g.v[k] = k0.v[k] * g.v[k] + k1.v[k] * (p.v[k] - m.v[k]) + k2.v[k];
+    g.write(dx + at);
+  }
+}
+// dx = k0 dy + k1 (x - mean) + k2
+extern "C" __global__ void batch_norm_backward_apply_1(activation* dx, const activation* dy, const activation* x, const float* mean, const float* k012, int64 rows, int64 chunk, int channels) { batch_norm_backward_apply<1>(dx, dy, x, mean, k012, rows, chunk, channels); }
+extern "C" __global__ void batch_norm_backward_apply_4(activation* dx, const activation* dy, const activation* x, const float* mean, const float* k012, int64 rows, int64 chunk, int channels) { batch_norm_backward_apply<4>(dx, dy, x, mean, k012, rows, chunk, channels); }
+
+// partial = sum over the rows of x (the second sum is 0)
+extern "C" __global__ void column_sums(double* partial, const activation* x, int64 rows, int64 chunk, int channels) {
+  const int c = blockIdx.x * blockDim.x + threadIdx.x;
+  double sum = 0, none = 0;
+  if (c < channels) {
+    Pack<1> p;
+    ROWS_LOOP(r) {
+      p.read(x + r * channels + c);
+      sum += p.v[0];
+    }
+  }
+  store_sums<1>(partial, &sum, &none, c, channels);
+}
+// dst += the sums of column_sums
+extern "C" __global__ void add_column_sums(float* dst, const double* partial, int chunks, int channels) {
+  const int c = (int)thread_index();
+  if (c >= channels) return;
+  double sum, none;
+  load_sums(partial, 0, chunks, channels, c, &sum, &none);
+  dst[c] += (float)sum;
+}
+
+// -------------------------------------------------------------------- pooling
+
+template <int V> static __device__ __forceinline__ void max_pool(activation* y, const activation* x, int64 elements, WINDOW) {
+  const int64 i = thread_index() * V;
+  if (i >= elements) return;
+  const int c = (int)(i % channels);
+  const int64 row = i / channels, image = row / ((int64)oh * ow);
+  const int pixel = (int)(row % ((int64)oh * ow));
+  const int top = pixel / ow * stride - padding, left = pixel % ow * stride - padding;
+  Pack<V> best, p;
+  for (int k = 0; k < V; k++) best.v[k] = __uint_as_float(0xff800000u);  // -infinity
+  for (int kh = 0; kh < kernel; kh++) {
+    const int yy = top + kh * spacing;
+    if (yy < 0 || yy >= h) continue;
+    for (int kw = 0; kw < kernel; kw++) {
+      const int xx = left + kw * spacing;
+      if (xx < 0 || xx >= w) continue;
+      p.read(x + ((image * h + yy) * w + xx) * channels + c);
+      for (int k = 0; k < V; k++) best.v[k] = p.v[k] > best.v[k] ? p.v[k] : best.v[k];
+    }
+  }
+  best.write(y + i);
+}
+// y = max over the window of x
+extern "C" __global__ void max_pool_1(activation* y, const activation* x, int64 elements, WINDOW) { max_pool<1>(y, x, elements, WINDOW_ARGUMENTS); }
+extern "C" __global__ void max_pool_4(activation* y, const activation* x, int64 elements, WINDOW) { max_pool<4>(y, x, elements, WINDOW_ARGUMENTS); }
+
+// dx[place] = sum of dy over the windows whose first maximum lies there
+extern "C" __global__ void max_pool_backward(activation* dx, const activation* dy, const activation* x, const activation* y, int64 elements, WINDOW) {
+  const int64 i = thread_index();
+  if (i >= elements) return;
+  const int c = (int)(i % channels);
+  const int64 place = i / channels;
+  const int px = (int)(place % w), py = (int)(place / w % h);
+  const int64 image = place / w / h;
+  Pack<1> own, top, g, other;
+  own.read(x + i);
+  float sum = 0;
+  for (int kh = 0; kh < kernel; kh++) {
+    const int down = py + padding - kh * spacing;
+    if (down < 0 || down % stride || down / stride >= oh) continue;
+    for (int kw = 0; kw < kernel; kw++) {
+      const int right = px + padding - kw * spacing;
+      if (right < 0 || right % stride || right / stride >= ow) continue;
+      const int64 at = ((image * oh + down / stride) * ow + right / stride) * channels + c;
+      top.read(y + at);
+      if (own.v[0] != top.v[0]) continue;
+      bool first = true;
+      for (int before = 0; before < kh * kernel + kw && first; before++) {
+        const int yy = down - padding + before / kernel * spacing, xx = right - padding + before % kernel * spacing;
+        if (yy < 0 || yy >= h || xx < 0 || xx >= w) continue;
+        other.read(x + ((image * h + yy) * w + xx) * channels + c);
+        first = other.v[0] != top.v[0];
+      }
+      if (!first) continue;
+      g.read(dy + at);
+      sum += g.v[0];
+    }
+  }
+  g.v[0] = sum;
+  g.write(dx + i);
+}
+
+// y = sum over the window of x / kernel^2
+extern "C" __global__ void average_pool(activation* y, const activation* x, int64 elements, WINDOW) {
+  const int64 i = thread_index();
+  if (i >= elements) return;
+  const int c = (int)(i % channels);
+  const int64 row = i / channels, image = row / ((int64)oh * ow);
+  const int pixel = (int)(row % ((int64)oh * ow));
+  float sum = 0;
+  Pack<1> p;
+  for (int kh = 0; kh < kernel; kh++)
+    for (int kw = 0; kw < kernel; kw++) {
+      p.read(x + ((image * h + pixel / ow * stride + kh) * w + pixel % ow * stride + kw) * channels + c);
+      sum += p.v[0];
+    }
+  p.v[0] = sum / (kernel * kernel);
+  p.write(y + i);
+}
+
+// dx[place] = sum over the windows that it lies in of dy / kernel^2
+extern "C" __global__ void average_pool_backward(activation* dx, const activation* dy, int64 elements, WINDOW) {
+  const int64 i = thread_index();
+  if (i >= elements) return;
+  const int c = (int)(i % channels);
+  const int64 place = i / channels;
+  const int px = (int)(place % w), py = (int)(place / w % h);
+  const int64 image = place / w / h;
+  float sum = 0;
+  Pack<1> p;
+  for (int kh = 0; kh < kernel; kh++) {
+    const int down = py - kh;
+    if (down < 0 || down % stride || down / stride >= oh) continue;
+    for (int kw = 0; kw < kernel; kw++) {
+      const int right = px - kw;
+      if (right < 0 || right % stride || right / stride >= ow) continue;
+      p.read(dy + ((image * oh + down / stride) * ow + right / stride) * channels + c);
+      sum += p.v[0];
+    }
+  }
+  p.v[0] = sum / (kernel * kernel);
+  p.write(dx + i);
+}
+
+// ------------------------------------------------------ lengths of the channels
+//
+// One warp a row.
+
+#define LEAST_LENGTH 1e-12f
+
+// norms = |x|; y = x / max(|x|, 1e-12)
+extern "C" __global__ void normalize(float* y, float* norms, const activation* x, int64 rows, int channels) {
+  const int64 row = (int64)blockIdx.x * (THREADS / 32) + threadIdx.x / 32;
+  const int lane = threadIdx.x % 32;
+  if (row >= rows) return;
+  float sum = 0;
+  Pack<1> p;
+  for (int c = lane; c < channels; c += 32) {
+    p.read(x + row * channels + c);
+    sum += p.v[0] * p.v[0];
+  }
+  const float norm = sqrtf(warp_sum(sum));
+  if (lane == 0) norms[row] = norm;
+  const float inv = 1 / fmaxf(norm, LEAST_LENGTH);
+  for (int c = lane; c < channels; c += 32) {
+    p.read(x + row * channels + c);
+    y[row * channels + c] = p.v[0] * inv;
+  }
+}
+
+// dx = (dy - y (y . dy)) / norm, or dy / 1e-12 where the norm is below that
+extern "C" __global__ void normalize_backward(activation* dx, const float* dy, const float* y, const float* norms, int64 rows, int channels) {
+  const int64 row = (int64)blockIdx.x * (THREADS / 32) + threadIdx.x / 32;
+  const int lane = threadIdx.x % 32;
+  if (row >= rows) return;
+  const float norm = norms[row];
+  float dot = 0;
+  if (norm > LEAST_LENGTH)
+    for (int c = lane; c < channels; c += 32) dot += y[row * channels + c] * dy[row * channels + c];
+  dot = warp_sum(dot);
+  const float inv = 1 / fmaxf(norm, LEAST_LENGTH);
+  Pack<1> p;
+  for (int c = lane; c < channels; c += 32) {
+    p.v[0] = (dy[row * channels + c] - y[row * channels + c] * dot) * inv;
+    p.write(dx + row * channels + c);
+  }
+}
+
+// ---------------------------------------------------------- pixel propagation
+
+// s = max(cosine, clamp)^gamma; where gamma < 1, 1e-6 is added to the base
+static __device__ __forceinline__ float similarity_of(float cosine, float gamma, float clamp, float* slope) {
+  float base = fmaxf(cosine, clamp);
+  if (gamma < 1) base += 1e-6f;
+  float value;
+  if (gamma == 1) { value = base; *slope = 1; }
+  else if (gamma == 2) { value = base * base; *slope = 2 * base; }
+  else { value = powf(base, gamma); *slope = gamma * powf(base, gamma - 1); }
+  if (cosine < clamp) *slope = 0;
+  return value;
+}
+
+extern "C" __global__ void similarity(activation* s, const float* cosines, int64 n, float gamma, float clamp) {
+  const int64 i = thread_index();
+  if (i >= n) return;
+  float slope;
+  Pack<1> p;
+  p.v[0] = similarity_of(cosines[i], gamma, clamp, &slope);
+  p.write(s + i);
+}
+
+// s as above; dc = ds ds/dcosine, in place of ds
+extern "C" __global__ void similarity_backward(activation* s, float* dc, const float* cosines, int64 n, float gamma, float clamp) {
+  const int64 i = thread_index();
+  if (i >= n) return;
+  float slope;
+  Pack<1> p;
+  p.v[0] = similarity_of(cosines[i], gamma, clamp, &slope);
+  p.write(s + i);
+  dc[i] *= slope;
+}
+
+// --------------------------------------------------------------- pixel losses
+//
+// One block an image. Its queries' cells are rows x cols over the crop
+// coord_q[image] = (x0, y0, x1, y1), its keys' the same over coord_k of image
+// (image + shift) mod images. A pair of cells is positive where the distance
+// of their centres is below threshold times the larger cell diagonal. This is
+// in float64 without fused operations, so that a distance at the threshold
+// falls on the same side as on other devices.
+
+static __device__ __forceinline__ double hypotenuse(double x, double y) { return sqrt(__dadd_rn(__dmul_rn(x, x), __dmul_rn(y, y))); }
+
+struct Grid {
+  double x0, y0, width, height;
+  __device__ __forceinline__ void read(const float* c, int rows, int cols) {
+    x0 = c[0]; y0 = c[1];
+    width = ((double)c[2] - (double)c[0]) / cols;
+    height = ((double)c[3] - (double)c[1]) / rows;
+  }
+};
+
+struct Pairs {
+  Grid q, k;
+  double unit, threshold;
+  int cols;
+  __device__ __forceinline__ void read(const float* coord_q, const float* coord_k, int rows, int columns, double limit) {
+    q.read(coord_q, rows, columns);
+    k.read(coord_k, rows, columns);
+    unit = fmax(hypotenuse(q.width, q.height), hypotenuse(k.width, k.height));
+    threshold = limit;
+    cols = columns;
+  }
+  __device__ __forceinline__ bool positive(int i, int j) const {
+    const double xq = __dadd_rn(q.x0, __dmul_rn(i % cols + 0.5, q.width)), yq = __dadd_rn(q.y0, __dmul_rn(i / cols + 0.5, q.height));
+    const double xk = __dadd_rn(k.x0, __dmul_rn(j % cols + 0.5, k.width)), yk = __dadd_rn(k.y0, __dmul_rn(j / cols + 0.5, k.height));
+    return hypotenuse(xq - xk, yq - yk) / unit < threshold;
+  }
+};
+
+// loss = f sum of the positive pairs' cosines, f = -2 scale / (positives + 1e-6);
+// cosines = d loss / d cosine: f for positive pairs, 0 for others
+extern "C" __global__ void pixpro_loss(float* losses, float* cosines, const float* coord_q, const float* coord_k, int images, int rows, int cols, int shift, double threshold, double scale) {
+  const int image = blockIdx.x, cells = rows * cols;
+  Pairs pairs;
+  pairs.read(coord_q + 4 * image, coord_k + 4 * ((image + shift) % images), rows, cols, threshold);
+  float* cos = cosines + (int64)image * cells * cells;
+  double count = 0, sum = 0;
+  for (int p = threadIdx.x; p < cells * cells; p += THREADS)
+    if (pairs.positive(p / cells, p % cells)) {
+      count++;
+      sum += cos[p];
+    }
+  count = block_sum(count);
+  sum = block_sum(sum);
+  const double factor = -2 * scale / (count + 1e-6);
+  for (int p = threadIdx.x; p < cells * cells; p += THREADS) cos[p] = pairs.positive(p / cells, p % cells) ? (float)factor : 0.0f;
+  if (threadIdx.x == 0) losses[image] = (float)(factor * sum);
+}
+
+// With e = exp(cosine / tau), P the positives of query cell i and n the query
+// cells that have any:
+// loss = scale / n sum_i -log(sum_P e / sum e);
+// cosines = scale / (n tau) (e / sum e - [in P] e / sum_P e), 0 for a cell
+// without positives
+extern "C" __global__ void pixcontrast_loss(float* losses, float* cosines, const float* coord_q, const float* coord_k, int images, int rows, int cols, int shift, double threshold, double scale, double tau) {
+  const int image = blockIdx.x, cells = rows * cols;
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  Pairs pairs;
+  pairs.read(coord_q + 4 * image, coord_k + 4 * ((image + shift) % images), rows, cols, threshold);
+  float* cos = cosines + (int64)image * cells * cells;
+  double with = 0;
+  for (int i = warp; i < cells; i += THREADS / 32) {
+    float any = 0;
+    for (int j = lane; j < cells; j += 32) any += pairs.positive(i, j) ? 1.0f : 0.0f;
+    any = warp_sum(any);
+    if (lane == 0 && any > 0) with++;
+  }
+  with = block_sum(with);
+  double loss = 0;
+  for (int i = warp; i < cells; i += THREADS / 32) {
+    float* row = cos + (int64)i * cells;
+    double inside = 0, all = 0;
+    for (int j = lane; j < cells; j += 32) {
+      const double e = exp(row[j] / tau);
+      all += e;
+      if (pairs.positive(i, j)) inside += e;
+    }
+    inside = warp_sum(inside);
+    all = warp_sum(all);
+    if (lane == 0 && inside > 0) loss -= log(inside / all);
+    const double factor = scale / (tau * with);
+    for (int j = lane; j < cells; j += 32) {
+      const double e = exp(row[j] / tau);
+      row[j] = inside > 0 ? (float)(factor * (e / all - (pairs.positive(i, j) ? e / inside : 0.0))) : 0.0f;
+    }
+  }
+  loss = block_sum(loss);
+  if (threadIdx.x == 0) losses[image] = with > 0 ? (float)(scale * loss / with) : 0.0f;
+}
+
+// ------------------------------------------------------------ instance losses
+
+// One warp an image: loss = -2 scale q . k; dq = -2 scale k, k being that of
+// image (image + shift) mod images
+extern "C" __global__ void similarity_loss(float* losses, float* dq, const float* q, const float* k, int images, int channels, int shift, double scale) {
+  const int image = blockIdx.x * (THREADS / 32) + threadIdx.x / 32;
+  const int lane = threadIdx.x % 32;
+  if (image >= images) return;
+  const float* key = k + (int64)((image + shift) % images) * channels;
+  const float factor = (float)(-2 * scale);
+  float sum = 0;
+  for (int c = lane; c < channels; c += 32) {
+    sum += q[(int64)image * channels + c] * key[c];
+    dq[(int64)image * channels + c] = factor * key[c];
+  }
+  sum = warp_sum(sum);
+  if (lane == 0) losses[image] = factor * sum;
+}
+
+// One block an image, whose cosines with the keys of the other view are a row:
+// with p = softmax(cosine / tau), loss = -scale log p of its own key;
+// cosines = scale / tau (p - [own key])
+extern "C" __global__ void info_nce_loss(float* losses, float* cosines, int half, double scale, double tau) {
+  const int image = blockIdx.x, own = image % half;
+  float* row = cosines + (int64)image * half;
+  double sum = 0;
+  for (int j = threadIdx.x; j < half; j += THREADS) sum += exp(row[j] / tau);
+  sum = block_sum(sum);
+  if (threadIdx.x == 0) losses[image] = (float)(scale * (log(sum) - row[own] / tau));
+  __syncthreads();
+  for (int j = threadIdx.x; j < half; j += THREADS) row[j] = (float)(scale / tau * (exp(row[j] / tau) / sum - (j == own ? 1.0 : 0.0)));
+}
+
+// ------------------------------------------------------------------- optimiser
+
+// partial[block] = sum p^2, sum (g + decay p)^2
+extern "C" __global__ void lars_norms(double* partial, const float* p, const float* g, int64 n, double decay) {
+  double pp = 0, gg = 0;
+  for (int64 i = thread_index(); i < n; i += (int64)gridDim.x * THREADS) {
+    const double w = p[i], grad = g[i] + decay * w;
+    pp += w * w;
+    gg += grad * grad;
+  }
+  pp = block_sum(pp);
+  gg = block_sum(gg);
+  if (threadIdx.x == 0) {
+    partial[2 * blockIdx.x] = pp;
+    partial[2 * blockIdx.x + 1] = gg;
+  }
+}
+
+// s = trust |p| / (|g + decay p| + epsilon) of the sums in partial, 1 if there
+// are none or a length is 0;
+// buffer = momentum buffer + s (g + decay p); p = p - rate buffer
+extern "C" __global__ void update(float* p, float* buffer, const float* g, int64 n, const double* partial, int parts, double trust, double epsilon, double decay, float momentum, float rate) {
+  double scale = 1;
+  if (parts > 0) {
+    const int t = threadIdx.x;
+    const double pp = block_sum(t < parts ? partial[2 * t] : 0.0), gg = block_sum(t < parts ? partial[2 * t + 1] : 0.0);
+    if (pp > 0 && gg > 0) scale = trust * sqrt(pp) / (sqrt(gg) + epsilon);
+  }
+  const float of_gradient = (float)scale, of_weight = (float)(scale * decay);
+  for (int64 i = thread_index(); i < n; i += (int64)gridDim.x * THREADS) {
+    const float v = momentum * buffer[i] + of_gradient * g[i] + of_weight * p[i];
+    buffer[i] = v;
+    p[i] -= rate * v;
+  }
+}
+
+// key = keep key + take query
+extern "C" __global__ void moving_average(float* key, const float* query, int64 n, float keep, float take) {
+  const int64 i = thread_index();
+  if (i >= n) return;
+  key[i] = keep * key[i] + take * query[i];
+}

@@ -1,0 +1,487 @@
+//go:build cuda
+
+package cuda
+
+import (
+	"github.com/seed-436d2970/pixpro/train/device"
+	"github.com/seed-436d2970/pixpro/train/device/cuda/cublas"
+	"gorgonia.org/cu"
+)
+
+// vector is the kernel that takes as many channels a thread as fit, and how
+// many they are.
+func vector(kernel string, channels int) (name string, width int) {
+	if channels%4 == 0 {
+		return kernel + "_4", 4
+	}
+	return kernel + "_1", 1
+}
+
+// matrix is part of a tensor, from element offset on, as cuBLAS sees it.
+func matrix(t device.Tensor, offset, lead, stride int) cublas.Matrix {
+	p := pointer(t)
+	if p != 0 {
+		p += uintptr(int64(offset) * elementSize(isHalf(t)))
+	}
+	return cublas.Matrix{Pointer: cu.DevicePtr(p), BF16: isHalf(t), Lead: lead, Stride: stride}
+}
+
+// gemm queues matrix products, see cublas.Handle.Gemm; what is their name in a profile.
+func (d *Device) gemm(what string, transA, transB bool, m, n, k int, a, b cublas.Matrix, accumulate bool, c cublas.Matrix, count int) {
+	if m*n*k*count == 0 {
+		return
+	}
+	bytes := int64(count) * (int64(m)*int64(k)*elementSize(a.BF16) + int64(k)*int64(n)*elementSize(b.BF16) + int64(m)*int64(n)*elementSize(c.BF16))
+	flops := 2 * int64(count) * int64(m) * int64(n) * int64(k)
+	d.do(func() error {
+		return d.timed(what, bytes, flops, func() error {
+			return d.blas.Gemm(transA, transB, m, n, k, a, b, accumulate, c, count, d.compute)
+		})
+	})
+}
+
+// Add implements device.Device.
+func (d *Device) Add(dst, src device.Tensor) {
+	mustBe(dst.Len() == src.Len() && isHalf(dst) == isHalf(src), "sum of %v and %v", dst.Shape, src.Shape)
+	n, bytes := dst.Len(), 2*size(dst)+size(src)
+	switch {
+	case d.half && !isHalf(dst):
+		d.launchFlat("add_float", n, bytes, dst, src, n)
+	case n%4 == 0:
+		d.launchFlat("add_4", n/4, bytes, dst, src, n)
+	default:
+		d.launchFlat("add_1", n, bytes, dst, src, n)
+	}
+}
+
+// window is the geometry of a convolution or pooling, as kernels take it.
+type window struct {
+	device.Convolution
+	images, h, w, channels, oh, ow, outs int
+}
+
+func newWindow(x, y device.Tensor, c device.Convolution) window {
+	g := window{c, x.Shape[0], x.Shape[1], x.Shape[2], x.Shape[3], y.Shape[1], y.Shape[2], y.Shape[3]}
+	mustBe(y.Shape[0] == g.images && g.oh == c.Output(g.h) && g.ow == c.Output(g.w),
+		"a %d/%d/%d window takes %v to %v", c.Kernel, c.Stride, c.Padding, x.Shape, y.Shape)
+	return g
+}
+
+// size is the number of values in a receptive field.
+func (g *window) size() int { return g.Kernel * g.Kernel * g.channels }
+
+// direct says that receptive fields lie in the input as they are.
+func (g *window) direct() bool {
+	return g.Kernel == 1 && g.Stride == 1 && g.Padding == 0 && g.Parts() == 1
+}
+
+// arguments appends WINDOW of kernels.cu.
+func (g *window) arguments(args ...any) []any {
+	return append(args, g.h, g.w, g.channels, g.oh, g.ow, g.Kernel, g.Stride, g.Padding, g.Spacing(), g.Parts())
+}
+
+func (g *window) checkWeights(w device.Tensor) {
+	mustBe(g.outs%g.Parts() == 0 && g.channels%g.Parts() == 0 && w.Len() == g.outs*g.size()/g.Parts() && w.Shape[0] == g.outs,
+		"weights %v for %d of %d channels in %d groups, %d x %d", w.Shape, g.outs, g.channels, g.Parts(), g.Kernel, g.Kernel)
+}
+
+// fields is the tensor for the receptive fields of rows outputs.
+func (d *Device) fields(g *window, rows int) device.Tensor {
+	return d.AllocActivation(rows, g.size())
+}
+
+// fitting is how many units of so many values fit into the workspace, at least one.
+func (d *Device) fitting(values int) int {
+	return max(1, int(d.workspace/(int64(values)*elementSize(d.half))))
+}
+
+// gather writes the receptive fields of outputs first, first+1, ... to fields.
+func (d *Device) gather(g *window, fields, x device.Tensor, first, rows int) {
+	kernel, width := vector("im2col", g.channels/g.Parts())
+	read := min(int64(rows)*int64(g.size()), int64(rows)*int64(g.Stride*g.Stride)*int64(g.channels)) * elementSize(d.half)
+	d.launchFlat(kernel, rows*g.size()/width, read+int64(rows)*int64(g.size())*elementSize(d.half), g.arguments(fields, x, first, rows)...)
+}
+
+// factor is w as matrix products take it; done gives it back.
+func (d *Device) factor(w device.Tensor) (factor device.Tensor, done func()) {
+	if !d.half {
+		return w, func() {}
+	}
+	factor = d.AllocActivation(w.Shape...)
+	d.launchFlat("narrow", w.Len(), size(w)+size(factor), factor, w, w.Len())
+	return factor, func() { d.Free(factor) }
+}
+
+// Convolve implements device.Device: y = windows(x) w' + bias.
+func (d *Device) Convolve(y, x, w, bias device.Tensor, c device.Convolution) {
+	g := newWindow(x, y, c)
+	g.checkWeights(w)
+	rows, parts := y.Rows(), g.Parts()
+	outs, depth := g.outs/parts, g.size()/parts
+	if bias.Exists() {
+		d.launchFlat("fill_rows", y.Len(), size(y), y, bias, y.Len(), g.outs)
+	}
+	w, done := d.factor(w)
+	defer done()
+	weights := matrix(w, 0, depth, outs*depth)
+	if g.direct() {
+		d.gemm("gemm forward", false, true, rows, g.outs, depth, matrix(x, 0, depth, 0), weights, bias.Exists(), matrix(y, 0, g.outs, 0), 1)
+		return
+	}
+	step := d.fitting(g.size())
+	for from := 0; from < rows; from += step {
+		n := min(step, rows-from)
+		fields := d.fields(&g, n)
+		d.gather(&g, fields, x, from, n)
+		d.gemm("gemm forward", false, true, n, outs, depth, matrix(fields, 0, g.size(), depth), weights, bias.Exists(), matrix(y, from*g.outs, g.outs, outs), parts)
+		d.Free(fields)
+	}
+}
+
+// ConvolveBackwardData implements device.Device: windows(dx) += dy w. Whole
+// images are taken at a time, since windows of one image overlap.
+func (d *Device) ConvolveBackwardData(dx, dy, w device.Tensor, c device.Convolution, accumulate bool) {
+	g := newWindow(dx, dy, c)
+	g.checkWeights(w)
+	parts := g.Parts()
+	outs, depth := g.outs/parts, g.size()/parts
+	w, done := d.factor(w)
+	defer done()
+	weights := matrix(w, 0, depth, outs*depth)
+	if g.direct() {
+		d.gemm("gemm data", false, false, dy.Rows(), depth, g.outs, matrix(dy, 0, g.outs, 0), weights, accumulate, matrix(dx, 0, depth, 0), 1)
+		return
+	}
+	kernel, width := vector("col2im", g.channels/parts)
+	perImage, place := g.oh*g.ow, g.h*g.w*g.channels
+	step := d.fitting(max(1, perImage*g.size()))
+	for image := 0; image < g.images; image += step {
+		images := min(step, g.images-image)
+		n := images * perImage
+		fields := d.fields(&g, n)
+		d.gemm("gemm data", false, false, n, depth, outs, matrix(dy, image*perImage*g.outs, g.outs, outs), weights, false, matrix(fields, 0, g.size(), depth), parts)
+		bytes := size(fields) + int64(images*place)*elementSize(d.half)
+		target := uintptr(matrix(dx, image*place, 0, 0).Pointer)
+		d.launchFlat(kernel, images*place/width, bytes, g.arguments(target, fields, images*place, accumulate)...)
+		d.Free(fields)
+	}
+}
+
+// ConvolveBackwardWeights implements device.Device: dw += dy' windows(x).
+func (d *Device) ConvolveBackwardWeights(dw, dbias, dy, x device.Tensor, c device.Convolution) {
+	g := newWindow(x, dy, c)
+	g.checkWeights(dw)
+	rows, parts := dy.Rows(), g.Parts()
+	outs, depth := g.outs/parts, g.size()/parts
+	sums := matrix(dw, 0, depth, outs*depth)
+	if g.direct() {
+		d.gemm("gemm weights", true, false, g.outs, depth, rows, matrix(dy, 0, g.outs, 0), matrix(x, 0, depth, 0), true, sums, 1)
+	} else {
+		step := d.fitting(g.size())
+		for from := 0; from < rows; from += step {
+			n := min(step, rows-from)
+			fields := d.fields(&g, n)
+			d.gather(&g, fields, x, from, n)
+			d.gemm("gemm weights", true, false, outs, depth, n, matrix(dy, from*g.outs, g.outs, outs), matrix(fields, 0, g.size(), depth), true, sums, parts)
+			d.Free(fields)
+		}
+	}
+	if dbias.Exists() && rows > 0 {
+		b := newBlocks(rows, g.outs, 1, 1, sumRows)
+		partial := d.doubles(b.chunks * 2 * g.outs)
+		d.launch("column_sums", b.grid, b.block, size(dy), partial, dy, rows, b.chunk, g.outs)
+		d.launchFlat("add_column_sums", g.outs, size(partial), dbias, partial, b.chunks, g.outs)
+		d.Free(partial)
+	}
+}
+
+// doubles is memory for n float64.
+func (d *Device) doubles(n int) device.Tensor { return d.Alloc(n, 2) }
+
+// blocks is how kernels walk over the rows of groups.
+type blocks struct {
+	grid          [3]int
+	block         [2]int
+	chunk, chunks int // rows of a block, blocks along the rows of a group
+}
+
+// sumRows and mapRows are how many rows a thread of a kernel that sums them, and
+// of one that does not, should have.
+const (
+	sumRows = 16
+	mapRows = 4
+)
+
+// newBlocks divides groups of rows with so many channels, width of them a thread.
+func newBlocks(rows, channels, groups, width, rowsPerThread int) blocks {
+	packs, x := (channels+width-1)/width, 1
+	for x < 32 && x < packs {
+		x *= 2
+	}
+	y := threads / x
+	most := 1 << 15
+	if rowsPerThread == sumRows {
+		most = 256 // partial sums, which one thread adds up
+	}
+	chunk := max(y*rowsPerThread, (rows+most-1)/most)
+	chunks := (rows + chunk - 1) / chunk
+	return blocks{[3]int{(packs + x - 1) / x, chunks, groups}, [2]int{x, y}, chunk, chunks}
+}
+
+// BatchNorm implements device.Device.
+func (d *Device) BatchNorm(y, x, residual device.Tensor, b *device.BatchNorm) {
+	c, groups := x.Channels(), b.Groups
+	rows := x.Rows() / groups
+	mustBe(x.Rows()%groups == 0 && b.SavedMean.Len() == groups*c && b.Weight.Len() == c, "batch norm of %v in %d groups", x.Shape, groups)
+	if rows == 0 {
+		return
+	}
+	kernel, width := vector("batch_norm_sums", c)
+	at := newBlocks(rows, c, groups, width, sumRows)
+	partial := d.doubles(groups * at.chunks * 2 * c)
+	d.launch(kernel, at.grid, at.block, size(x), partial, x, rows, at.chunk, c)
+	scale, shift := d.Alloc(groups, c), d.Alloc(groups, c)
+	d.launchFlat("batch_norm_statistics", c, size(partial), partial, x, rows, at.chunks, groups, c, b.Epsilon, b.RunningMomentum,
+		b.Weight, b.Bias, b.SavedMean, b.SavedInvStd, scale, shift, b.RunningMean, b.RunningVar)
+	d.scaleShift(y, x, residual, scale, shift, b.ReLU, groups)
+	d.Free(partial)
+	d.Free(scale)
+	d.Free(shift)
+}
+
+// BatchNormInference implements device.Device.
+func (d *Device) BatchNormInference(y, x, residual device.Tensor, b *device.BatchNorm) {
+	c := x.Channels()
+	scale, shift := d.Alloc(c), d.Alloc(c)
+	d.launchFlat("batch_norm_fixed", c, 0, c, b.Epsilon, b.Weight, b.Bias, b.RunningMean, b.RunningVar, scale, shift)
+	d.scaleShift(y, x, residual, scale, shift, b.ReLU, 1)
+	d.Free(scale)
+	d.Free(shift)
+}
+
+// scaleShift computes y = relu(x scale + shift + residual) by groups.
+func (d *Device) scaleShift(y, x, residual, scale, shift device.Tensor, relu bool, groups int) {
+	c, rows := x.Channels(), x.Rows()/groups
+	kernel, width := vector("batch_norm_apply", c)
+	at := newBlocks(rows, c, groups, width, mapRows)
+	d.launch(kernel, at.grid, at.block, size(x)+size(y)+size(residual), y, x, residual, scale, shift, relu, rows, at.chunk, c)
+}
+
+// BatchNormBackward implements device.Device.
+func (d *Device) BatchNormBackward(dx, dy, x, y device.Tensor, b *device.BatchNorm) {
+	c, groups := x.Channels(), b.Groups
+	rows := x.Rows() / groups
+	if rows == 0 {
+		return
+	}
+	bytes := size(dy) + size(x)
+	var output device.Tensor
+	if b.ReLU {
+		output = y
+		bytes += size(dy) + size(y)
+	}
+	kernel, width := vector("batch_norm_backward_sums", c)
+	at := newBlocks(rows, c, groups, width, sumRows)
+	partial := d.doubles(groups * at.chunks * 2 * c)
+	d.launch(kernel, at.grid, at.block, bytes, partial, dy, x, output, b.SavedMean, rows, at.chunk, c)
+	k := d.Alloc(groups, 3, c)
+	d.launchFlat("batch_norm_gradients", c, size(partial), partial, rows, at.chunks, groups, c, b.Weight, b.SavedInvStd, b.WeightGrad, b.BiasGrad, k)
+	kernel, width = vector("batch_norm_backward_apply", c)
+	at = newBlocks(rows, c, groups, width, mapRows)
+	d.launch(kernel, at.grid, at.block, size(dx)+size(dy)+size(x), dx, dy, x, b.SavedMean, k, rows, at.chunk, c)
+	d.Free(partial)
+	d.Free(k)
+}
+
+// MaxPool implements device.Device.
+func (d *Device) MaxPool(y, x device.Tensor, c device.Convolution) {
+	g := newWindow(x, y, c)
+	kernel, width := vector("max_pool", g.channels)
+	d.launchFlat(kernel, y.Len()/width, size(x)+size(y), g.arguments(y, x, y.Len())...)
+}
+
+// MaxPoolBackward implements device.Device. The place of a maximum is found
+// again instead of being stored.
+func (d *Device) MaxPoolBackward(dx, dy, x, y device.Tensor, c device.Convolution) {
+	g := newWindow(dx, dy, c)
+	d.launchFlat("max_pool_backward", dx.Len(), size(dx)+size(dy)+size(x)+size(y), g.arguments(dx, dy, x, y, dx.Len())...)
+}
+
+// AveragePool implements device.Device.
+func (d *Device) AveragePool(y, x device.Tensor, c device.Convolution) {
+	g := newWindow(x, y, c)
+	d.launchFlat("average_pool", y.Len(), size(x)+size(y), g.arguments(y, x, y.Len())...)
+}
+
+// AveragePoolBackward implements device.Device.
+func (d *Device) AveragePoolBackward(dx, dy device.Tensor, c device.Convolution) {
+	g := newWindow(dx, dy, c)
+	d.launchFlat("average_pool_backward", dx.Len(), size(dx)+size(dy), g.arguments(dx, dy, dx.Len())...)
+}
+
+// launchWarps launches a kernel with a warp for each of n rows.
+func (d *Device) launchWarps(kernel string, n int, bytes int64, args ...any) {
+	const warps = threads / 32
+	d.launch(kernel, [3]int{(n + warps - 1) / warps, 1, 1}, [2]int{threads, 1}, bytes, args...)
+}
+
+// Normalize implements device.Device.
+func (d *Device) Normalize(y, norms, x device.Tensor) {
+	mustBe(norms.Len() == x.Rows() && y.Len() == x.Len(), "lengths %v of rows of %v", norms.Shape, x.Shape)
+	d.launchWarps("normalize", x.Rows(), size(x)+size(y), y, norms, x, x.Rows(), x.Channels())
+}
+
+// NormalizeBackward implements device.Device.
+func (d *Device) NormalizeBackward(dx, dy, y, norms device.Tensor) {
+	d.launchWarps("normalize_backward", y.Rows(), size(dx)+size(dy)+size(y), dx, dy, y, norms, y.Rows(), y.Channels())
+}
+
+// maps are the N x HW x C feature maps of the pixel operations.
+type maps struct{ images, cells, channels int }
+
+func newMaps(t device.Tensor) maps {
+	return maps{t.Shape[0], t.Shape[1] * t.Shape[2], t.Shape[3]}
+}
+
+// area is the number of values in an image's map.
+func (m maps) area() int { return m.cells * m.channels }
+
+// at is t as the matrices of images from first on.
+func (m maps) at(t device.Tensor, first int) cublas.Matrix {
+	return matrix(t, first*m.area(), m.channels, m.area())
+}
+
+// square is the same for N x HW x HW values.
+func (m maps) square(t device.Tensor, first int) cublas.Matrix {
+	return matrix(t, first*m.cells*m.cells, m.cells, m.cells*m.cells)
+}
+
+// products computes c = a b' of each image's maps: N x HW x HW. With a shift,
+// image i has the b of image (i + shift) mod N.
+func (d *Device) products(m maps, c, a, b device.Tensor, shift int) {
+	shifted(m.images, shift, func(first, other, count int) {
+		d.gemm("gemm pixels", false, true, m.cells, m.cells, m.channels, m.at(a, first), m.at(b, other), false, m.square(c, first), count)
+	})
+}
+
+// times computes c = a b, or a' b, of N x HW x HW values a and maps b, or adds
+// it to c. The shift is as in products.
+func (d *Device) times(m maps, c, a, b device.Tensor, transposed, accumulate bool, shift int) {
+	shifted(m.images, shift, func(first, other, count int) {
+		d.gemm("gemm pixels", transposed, false, m.cells, m.channels, m.cells, m.square(a, first), m.at(b, other), accumulate, m.at(c, first), count)
+	})
+}
+
+// shifted calls visit for the runs of images from first on whose partners, (i +
+// shift) mod n, are those from other on.
+func shifted(n, shift int, visit func(first, other, count int)) {
+	if n == 0 {
+		return
+	}
+	shift %= n
+	visit(0, shift, n-shift)
+	if shift > 0 {
+		visit(n-shift, 0, shift)
+	}
+}
+
+// Propagate implements device.Device.
+func (d *Device) Propagate(y, cosines, u, g device.Tensor, p device.Propagation) {
+	m := newMaps(u)
+	mustBe(cosines.Len() == m.images*m.cells*m.cells && y.Len() == u.Len() && g.Len() == u.Len(), "propagation of %v to %v", u.Shape, y.Shape)
+	d.products(m, cosines, u, u, 0)
+	s := d.AllocActivation(cosines.Len())
+	d.launchFlat("similarity", s.Len(), size(s)+size(cosines), s, cosines, s.Len(), float32(p.Gamma), float32(p.Clamp))
+	g, done := d.factor(g)
+	d.times(m, y, s, g, false, false, 0)
+	done()
+	d.Free(s)
+}
+
+// PropagateBackward implements device.Device. With s the similarities of an
+// image's cells and c their cosines: dg = s' dy, dc = (dy g') ds/dc, and u
+// stands on both sides of c = u u', so du = (dc + dc') u.
+func (d *Device) PropagateBackward(du, dg, dy, cosines, u, g device.Tensor, p device.Propagation) {
+	m := newMaps(u)
+	s, dc := d.AllocActivation(cosines.Len()), d.Alloc(cosines.Len())
+	g, done := d.factor(g)
+	d.products(m, dc, dy, g, 0)
+	done()
+	d.launchFlat("similarity_backward", s.Len(), size(s)+2*size(dc)+size(cosines), s, dc, cosines, s.Len(), float32(p.Gamma), float32(p.Clamp))
+	d.times(m, dg, s, dy, true, false, 0)
+	d.times(m, du, dc, u, false, false, 0)
+	d.times(m, du, dc, u, true, true, 0)
+	d.Free(s)
+	d.Free(dc)
+}
+
+// pixelLoss computes cosines, lets a kernel turn them into losses and
+// gradients, and multiplies those by the keys.
+func (d *Device) pixelLoss(kernel string, losses, dq, q, k device.Tensor, match device.Matching, more ...any) {
+	m := newMaps(q)
+	mustBe(k.Len() == q.Len() && dq.Len() == q.Len() && losses.Len() == m.images && match.CoordQ.Len() == 4*m.images && match.CoordK.Len() == 4*m.images,
+		"loss of queries %v and keys %v", q.Shape, k.Shape)
+	cosines := d.Alloc(m.images, m.cells, m.cells)
+	d.products(m, cosines, q, k, match.KeyShift)
+	args := []any{losses, cosines, match.CoordQ, match.CoordK, m.images, q.Shape[1], q.Shape[2], match.KeyShift, match.Threshold, match.Scale}
+	d.launch(kernel, [3]int{m.images, 1, 1}, [2]int{threads, 1}, 2*size(cosines), append(args, more...)...)
+	d.times(m, dq, cosines, k, false, false, match.KeyShift)
+	d.Free(cosines)
+}
+
+// PixProLoss implements device.Device.
+func (d *Device) PixProLoss(losses, dq, q, k device.Tensor, m device.Matching) {
+	d.pixelLoss("pixpro_loss", losses, dq, q, k, m)
+}
+
+// PixContrastLoss implements device.Device.
+func (d *Device) PixContrastLoss(losses, dq, q, k device.Tensor, m device.Matching, tau float64) {
+	d.pixelLoss("pixcontrast_loss", losses, dq, q, k, m, tau)
+}
+
+// SimilarityLoss implements device.Device.
+func (d *Device) SimilarityLoss(losses, dq, q, k device.Tensor, m device.Matching) {
+	images, c := q.Rows(), q.Channels()
+	mustBe(k.Len() == q.Len() && dq.Len() == q.Len() && losses.Len() == images, "instance loss of %v and %v", q.Shape, k.Shape)
+	d.launchWarps("similarity_loss", images, size(q)+size(k)+size(dq), losses, dq, q, k, images, c, m.KeyShift, m.Scale)
+}
+
+// InfoNCELoss implements device.Device: the keys of a view's images are those
+// of the other view.
+func (d *Device) InfoNCELoss(losses, dq, q, k device.Tensor, m device.Matching, tau float64) {
+	images, c, half := q.Rows(), q.Channels(), m.KeyShift
+	mustBe(k.Len() == q.Len() && dq.Len() == q.Len() && losses.Len() == images && images == 2*half, "contrast of %v and %v", q.Shape, k.Shape)
+	cosines := d.Alloc(images, half)
+	view := func(t device.Tensor, i, columns int) cublas.Matrix { return matrix(t, i*half*columns, columns, 0) }
+	for i := range 2 {
+		d.gemm("gemm instances", false, true, half, half, c, view(q, i, c), view(k, 1-i, c), false, view(cosines, i, half), 1)
+	}
+	d.launch("info_nce_loss", [3]int{images, 1, 1}, [2]int{threads, 1}, 2*size(cosines), losses, cosines, half, m.Scale, tau)
+	for i := range 2 {
+		d.gemm("gemm instances", false, false, half, c, half, view(cosines, i, half), view(k, 1-i, c), false, view(dq, i, c), 1)
+	}
+	d.Free(cosines)
+}
+
+// Update implements device.Device.
+func (d *Device) Update(p, buffer, g device.Tensor, u device.Update) {
+	n := p.Len()
+	mustBe(n == g.Len() && n == buffer.Len(), "update of %v by %v", p.Shape, g.Shape)
+	const perBlock = 8 * threads // elements, where they are few
+	var partial device.Tensor
+	parts := 0
+	if u.Adapt {
+		parts = min(threads, (n+perBlock-1)/perBlock)
+		partial = d.doubles(2 * parts)
+		d.launch("lars_norms", [3]int{parts, 1, 1}, [2]int{threads, 1}, size(p)+size(g), partial, p, g, n, u.WeightDecay)
+	}
+	grid := [3]int{min(1024, (n+perBlock-1)/perBlock), 1, 1}
+	d.launch("update", grid, [2]int{threads, 1}, 2*size(p)+2*size(buffer)+size(g), p, buffer, g, n, partial, parts, u.Trust, u.Epsilon, u.WeightDecay, float32(u.Momentum), float32(u.LearningRate))
+	d.Free(partial)
+}
+
+// MovingAverage implements device.Device.
+func (d *Device) MovingAverage(key, query device.Tensor, momentum float64) {
+	mustBe(key.Len() == query.Len(), "moving average of %v and %v", key.Shape, query.Shape)
+	d.launchFlat("moving_average", key.Len(), 2*size(key)+size(query), key, query, key.Len(), float32(momentum), float32(1-momentum))
+}

@@ -1,0 +1,73 @@
+// What the parts of the software device share.
+#pragma once
+#include <cuda.h>
+
+#include <cstdint>
+#include <cstdio>
+#include <functional>
+#include <mutex>
+#include <string>
+
+#define EXPORT extern "C" __attribute__((visibility("default")))
+
+namespace soft {
+
+// Every entry point holds this lock: the device has one state.
+extern std::recursive_mutex mutex;
+struct Lock {
+  std::lock_guard<std::recursive_mutex> guard{mutex};
+};
+
+// counted says whether this call is the one that was asked to fail.
+bool counted(const char* function);
+
+// The context that is current on this thread, or null.
+CUcontext current();
+
+// inDevice says whether the n bytes from p lie inside one allocation of the
+// current context.
+bool inDevice(CUdeviceptr p, uint64_t n);
+
+// enqueue adds work to a stream of the current context. It runs at once, or,
+// in the lazy mode, when something waits for it.
+CUresult enqueue(CUstream stream, std::function<CUresult()> work);
+
+// live counts the objects of libraries that sit on top of the driver.
+extern long programs, handles;
+
+std::string setting(const char* name, const char* otherwise);
+
+// ---- between the device and the kernels that g++ compiled
+
+// Where a thread goes on that touched memory which is not its own.
+struct Landing {
+  void (*resume)();
+  void* stack;  // top of the stack to resume on
+};
+
+struct Kernel {
+  const char* name;
+  void (*call)(void** arguments);
+  int arguments;
+  const unsigned char* sizes;  // bytes of each
+};
+
+struct Launch {
+  unsigned grid[3], block[3], shared;
+  void** arguments;
+  int threads;   // of the processor
+  bool reverse;  // order of a block's threads
+  // guard tells where this thread goes on after an illegal access; null: nowhere.
+  void (*guard)(Landing*);
+  char message[512];  // what went wrong
+};
+
+typedef int (*LaunchFunction)(const Kernel*, Launch*);  // 0, or a CUresult
+
+}  // namespace soft
+
+// The first lines of an entry point: it fails if it was told to, without doing
+// anything; or it must have a context that is still good.
+#define ENTER(error)                              \
+  soft::Lock lock;                                \
+  if (soft::counted(__func__)) return error
