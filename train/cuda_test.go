@@ -125,7 +125,7 @@ func TestFailedCallsOnCUDA(t *testing.T) {
 	}
 	_, want := outcome(t, whole.Output)
 
-	stride := 1201 // of about 12 thousand calls
+	stride := 1201 // of six to eight thousand calls
 	if testing.Short() {
 		stride = 2003
 	}
