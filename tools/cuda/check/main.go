@@ -1,3 +1,5 @@
+//go:build linux
+
 // Command check compiles the CUDA kernels by NVRTC and ptxas for several
 // architectures, without a card, and fails if one spills registers or takes
 // more shared memory than a launch may have. It holds docs/cuda.md to the table
