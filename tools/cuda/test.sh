@@ -27,7 +27,7 @@ export XDG_CACHE_HOME SOFTCUDA_CACHE=$XDG_CACHE_HOME/softcuda LD_LIBRARY_PATH=$s
 run() {
   printf '\nthreads %s, streams %s\n' "$SOFTCUDA_ORDER" "$SOFTCUDA_ASYNC"
   "$go" test -tags cuda -count=1 "$@" ./train/device/cuda/...
-  "$go" test -tags cuda -count=1 "$@" -run CUDA ./train ./tools/pixpro
+  "$go" test -tags cuda -count=1 -short "$@" -run CUDA ./train ./tools/pixpro
 }
 export SOFTCUDA_ORDER=forward SOFTCUDA_ASYNC=eager
 run "$@"

@@ -89,7 +89,7 @@ func (d devicesInfo) text() string {
 	for _, c := range d.Cards {
 		precisions := "fp32, tf32, bf16"
 		if !c.BF16 {
-			precisions = "fp32 (tf32 and bf16 without units of their own)"
+			precisions = "fp32"
 		}
 		fmt.Fprintf(&b, "%-7s %s, %.1f GiB, compute capability %s, %d multiprocessors, %s\n", c.Device, c.Name, float64(c.MemoryBytes)/(1<<30), c.ComputeCapability, c.Multiprocessors, precisions)
 	}

@@ -300,7 +300,8 @@ extern "C" __attribute__((visibility("default"))) int softLaunch(const soft::Ker
     giveBack(&worker);
   };
   std::vector<std::thread> others;
-  for (int t = 1; t < l->threads && (uint64_t)t < blocks; t++) others.emplace_back(work);
+  const uint64_t worthwhile = blocks * n / 4096;  // starting a thread takes as long as some thousand fibers
+  for (int t = 1; t < l->threads && (uint64_t)t < std::min(blocks, worthwhile); t++) others.emplace_back(work);
   work();
   for (auto& t : others) t.join();
   return result;
