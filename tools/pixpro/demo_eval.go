@@ -124,15 +124,32 @@ func (e *demoEvaluation) draw(ctx context.Context, encoders encoderFlags, set *e
 	return err
 }
 
-// onObject is the pixel of an object that is nearest to the middle.
+// onObject is the pixel that lies deepest in an object: farthest, in steps to
+// the side, up and down, from other classes and the picture's edge. Without
+// objects it is 0, 0.
 func onObject(m *evaluate.Mask) [2]int {
-	best, nearest := [2]int{m.Width / 2, m.Height / 2}, -1
-	for i, class := range m.Classes {
-		x, y := i%m.Width, i/m.Width
-		dx, dy := x-m.Width/2, y-m.Height/2
-		if d := dx*dx + dy*dy; class != 0 && (nearest < 0 || d < nearest) {
-			best, nearest = [2]int{x, y}, d
+	depth := make([]int, len(m.Classes))
+	// at is the depth of a neighbour: 0 outside of the object.
+	at := func(x, y int, class uint8) int {
+		if x < 0 || y < 0 || x >= m.Width || y >= m.Height || m.Classes[y*m.Width+x] != class {
+			return 0
+		}
+		return depth[y*m.Width+x]
+	}
+	for i, class := range m.Classes { // from above and the left
+		if x, y := i%m.Width, i/m.Width; class != 0 {
+			depth[i] = 1 + min(at(x-1, y, class), at(x, y-1, class))
 		}
 	}
-	return best
+	best := 0
+	for i := len(m.Classes) - 1; i >= 0; i-- { // from below and the right
+		class := m.Classes[i]
+		if x, y := i%m.Width, i/m.Width; class != 0 {
+			depth[i] = min(depth[i], 1+min(at(x+1, y, class), at(x, y+1, class)))
+		}
+		if depth[i] >= depth[best] {
+			best = i
+		}
+	}
+	return [2]int{best % m.Width, best / m.Width}
 }

@@ -178,16 +178,18 @@ func TestShowDrawsFeatures(t *testing.T) {
 	}
 }
 
-func TestOnObject(t *testing.T) {
-	m := &evaluate.Mask{Width: 4, Height: 3, Classes: []uint8{
-		0, 0, 0, 2,
-		0, 1, 0, 0,
-		0, 0, 0, 0,
+func TestOnObjectLiesDeepest(t *testing.T) {
+	m := &evaluate.Mask{Width: 6, Height: 5, Classes: []uint8{
+		1, 0, 2, 2, 2, 0,
+		1, 0, 2, 2, 2, 0,
+		1, 0, 2, 2, 2, 3,
+		1, 0, 0, 0, 3, 3,
+		1, 0, 0, 0, 3, 3,
 	}}
-	if at := onObject(m); at != [2]int{1, 1} {
-		t.Errorf("the object's pixel nearest to the middle is %v", at)
+	if at := onObject(m); at != [2]int{3, 1} {
+		t.Errorf("the deepest pixel is %v, want 3, 1", at)
 	}
-	if at := onObject(&evaluate.Mask{Width: 2, Height: 2, Classes: make([]uint8, 4)}); at != [2]int{1, 1} {
+	if at := onObject(&evaluate.Mask{Width: 2, Height: 2, Classes: make([]uint8, 4)}); at != [2]int{0, 0} {
 		t.Errorf("without objects it is %v", at)
 	}
 }
