@@ -119,7 +119,7 @@ size, with the image's name and path but for the ending; 255 counts nowhere.`,
 	f.StringVar(&probe.Kind, "probe", probe.Kind, "classifier: linear or mlp")
 	f.IntVar(&probe.Epochs, "probe-epochs", probe.Epochs, "times that the classifier sees every image")
 	f.IntVar(&probe.Batch, "probe-batch", probe.Batch, "images in a step of the classifier")
-	f.Float64Var(&probe.Rate, "probe-lr", probe.Rate, "first learning rate of the classifier")
+	f.Float64Var(&probe.Rate, "probe-lr", probe.Rate, "first learning rate of the classifier, 0 for 10, or 1 of an mlp")
 	f.Float64Var(&probe.Decay, "probe-weight-decay", probe.Decay, "weight decay of the classifier")
 	f.BoolVar(&asJSON, "json", false, "print the result as JSON")
 	return cmd

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -54,7 +55,15 @@ gives more cells than in training, unless --size is given.`,
 				if cmd.Flags().Changed("size") {
 					encoders.size = views.size
 				}
-				n, err := showFeatures(cmd.Context(), &encoders, images, at, out)
+				var marks [][2]int
+				switch len(at) {
+				case 0:
+				case 2:
+					marks = slices.Repeat([][2]int{{at[0], at[1]}}, len(images))
+				default:
+					return usageError{fmt.Errorf("--at has %d numbers: use X,Y", len(at))}
+				}
+				n, err := showFeatures(cmd.Context(), &encoders, images, marks, out)
 				if err != nil {
 					return err
 				}

@@ -14,11 +14,8 @@ import (
 )
 
 // showFeatures draws what encoders make of images and returns how many
-// encoders these were. at is a pixel of every image, or empty.
-func showFeatures(ctx context.Context, encoders *encoderFlags, images []string, at []int, out string) (int, error) {
-	if len(at) != 0 && len(at) != 2 {
-		return 0, usageError{fmt.Errorf("--at has %d numbers: use X,Y", len(at))}
-	}
+// encoders these were. at is a pixel of each image, or empty.
+func showFeatures(ctx context.Context, encoders *encoderFlags, images []string, at [][2]int, out string) (int, error) {
 	size := encoders.size // 0: of each image
 	sources, err := encoders.sources()
 	if err != nil {
@@ -39,10 +36,11 @@ func showFeatures(ctx context.Context, encoders *encoderFlags, images []string, 
 		if len(at) == 0 {
 			continue
 		}
-		rows[i].At = &[2]int{at[0], at[1]}
-		if at[0] < 0 || at[1] < 0 || at[0] >= m.Width || at[1] >= m.Height {
-			return 0, usageError{fmt.Errorf("--at %d,%d: %s has %d x %d pixels", at[0], at[1], path, m.Width, m.Height)}
+		x, y := at[i][0], at[i][1]
+		if x < 0 || y < 0 || x >= m.Width || y >= m.Height {
+			return 0, usageError{fmt.Errorf("--at %d,%d: %s has %d x %d pixels", x, y, path, m.Width, m.Height)}
 		}
+		rows[i].At = &at[i]
 	}
 	names := make([]string, len(sources))
 	for s, source := range sources {

@@ -20,13 +20,13 @@ const (
 	MLPProbe    = "mlp"    // a 1x1 convolution, batch norm, ReLU, and another
 )
 
-// ProbeOptions say how a classifier of cells is trained. Zero fields are not
-// defaults: see DefaultProbe.
+// ProbeOptions say how a classifier of cells is trained. But for
+// Rate, zero fields are not defaults: see DefaultProbe.
 type ProbeOptions struct {
 	Kind    string  // LinearProbe or MLPProbe
 	Epochs  int     // times that every image is drawn
 	Batch   int     // images a step
-	Rate    float64 // first learning rate, which goes to 0 as half a cosine
+	Rate    float64 // first learning rate, which goes to 0 as half a cosine; 0: 10, or 1 for MLPProbe
 	Decay   float64 // weight decay
 	Seed    uint64  // of the first weights and the order of the images
 	Workers int
@@ -35,7 +35,7 @@ type ProbeOptions struct {
 
 // DefaultProbe is a linear probe.
 func DefaultProbe() ProbeOptions {
-	return ProbeOptions{Kind: LinearProbe, Epochs: 20, Batch: 16, Rate: 1, Decay: 1e-5, Workers: 1}
+	return ProbeOptions{Kind: LinearProbe, Epochs: 20, Batch: 16, Decay: 1e-5, Workers: 1}
 }
 
 // Validate says which field cannot be used and what it may be.
@@ -45,10 +45,21 @@ func (o *ProbeOptions) Validate() error {
 		return fmt.Errorf("probe %q: use linear or mlp", o.Kind)
 	case o.Epochs < 1 || o.Batch < 1:
 		return fmt.Errorf("probe of %d epochs with batches of %d: both must be at least 1", o.Epochs, o.Batch)
-	case !(o.Rate > 0) || math.IsInf(o.Rate, 0) || !(o.Decay >= 0) || math.IsInf(o.Decay, 0):
-		return fmt.Errorf("probe with learning rate %g and weight decay %g: the rate must be above 0, the decay not below", o.Rate, o.Decay)
+	case !(o.Rate >= 0) || math.IsInf(o.Rate, 0) || !(o.Decay >= 0) || math.IsInf(o.Decay, 0):
+		return fmt.Errorf("probe with learning rate %g and weight decay %g: neither may be negative", o.Rate, o.Decay)
 	}
 	return nil
+}
+
+// rate is the first learning rate.
+func (o *ProbeOptions) rate() float64 {
+	switch {
+	case o.Rate > 0:
+		return o.Rate
+	case o.Kind == MLPProbe:
+		return 1
+	}
+	return 10
 }
 
 const (
@@ -248,6 +259,7 @@ func (p *probe) train(ctx context.Context, f *Features, masks []Mask, scale stan
 	steps := n / batch // an epoch; what does not fill a batch waits for another order
 	rng := rand.New(rand.NewPCG(opts.Seed, 0x5e9))
 	total, done := opts.Epochs*steps, 0
+	rate := opts.rate()
 	size := f.Rows * f.Cols * p.classes
 	gradient := make([]float32, batch*size)
 	values := make([]float32, batch*size)
@@ -288,7 +300,7 @@ func (p *probe) train(ctx context.Context, f *Features, masks []Mask, scale stan
 			out.AddGrad(dy)
 			tape.Backward()
 			out.Release()
-			optimizer.Step(opts.Rate * 0.5 * (1 + math.Cos(math.Pi*float64(done-1)/float64(total))))
+			optimizer.Step(rate * 0.5 * (1 + math.Cos(math.Pi*float64(done-1)/float64(total))))
 			if opts.Step != nil {
 				opts.Step(done, total)
 			}
