@@ -10,7 +10,7 @@ out=${1:?the folder for datasets, runs and results is missing}
 pixpro=${PIXPRO:-pixpro}
 read -ra seeds <<<"${SEEDS:-0 1 2}"
 read -ra methods <<<"${METHODS:-untrained instance pixcontrast pixpro pixpro+instance}"
-epochs=${EPOCHS:-12}
+epochs=${EPOCHS:-16}
 images=${IMAGES:-2000}
 val_images=${VAL_IMAGES:-500}
 
@@ -23,7 +23,7 @@ mkdir -p "$out/results"
 # A small encoder with 6 x 6 cells, the same for all.
 encoder=(--arch resnet18 --stem nopool --width 0.25)
 training=("${encoder[@]}" --size 96 --batch 32 --epochs "$epochs" --warmup-epoch 1 --base-lr 16 --crop 0.2
-  --head-hidden 512 --save-every 3epochs --keep 0)
+  --head-hidden 512 --save-every 4epochs --keep 0)
 # Features of 12 x 12 cells of the whole images.
 size=192
 

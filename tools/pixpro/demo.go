@@ -109,6 +109,10 @@ func generate(ctx context.Context, out string, opts synth.Options) error {
 // feature maps have 6 x 6 cells.
 const demoSize = 96
 
+// demoCrop is the least part of an image that a crop covers: the textures of
+// small images survive no more enlarging.
+const demoCrop = 0.2
+
 func demo(cmd *cobra.Command, out string, seed uint64) error {
 	ctx := cmd.Context()
 	var (
@@ -141,6 +145,7 @@ func demo(cmd *cobra.Command, out string, seed uint64) error {
 	cfg.Arch, cfg.Stem, cfg.Width, cfg.HeadHidden = "resnet18", model.StemNoPool, 0.5, 512
 	cfg.Size, cfg.BatchSize, cfg.Epochs, cfg.WarmupEpochs = demoSize, 32, 5, 1
 	cfg.BaseLR = 16 // a short run on few images wants large steps
+	cfg.Crop = demoCrop
 	if gemm.Name() == gemm.Portable {
 		cfg.Width /= 2 // a quarter of the work, where it takes ten times as long
 	}
@@ -174,7 +179,7 @@ What the features are worth on %d other images, in percent:
 %s
 mIoU is of a linear classifier of cells, cluster mIoU of k-means; match is how
 often a cell finds its place again in another view. A minute of training shows
-the direction only: docs/evaluation.md has what longer runs reach.
+the direction only, and may even lose at matching: see docs/evaluation.md.
 
   %s   the images, a folder a class
   %s   the same as Arrow shards

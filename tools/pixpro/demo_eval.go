@@ -94,7 +94,7 @@ func (e *demoEvaluation) measure(ctx context.Context, cmd *cobra.Command) (*demo
 	preset := train.Default()
 	encoders.size = demoSize // views as in training
 	match, err := evalMatch(ctx, &encoders, sources, matchOptions{
-		views: viewFlags{shards: e.valShards, recipe: preset.Recipe, crop: preset.Crop}, pairs: demoPairs, threshold: preset.PixProPositiveRatio,
+		views: viewFlags{shards: e.valShards, recipe: preset.Recipe, crop: demoCrop}, pairs: demoPairs, threshold: preset.PixProPositiveRatio,
 	})
 	if err != nil {
 		return nil, err
