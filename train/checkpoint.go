@@ -313,7 +313,12 @@ func save(files atomicfile.FS, output string, c contents) (dir string, err error
 	if err := atomicfile.RenameDir(files, tmp, dir); err != nil {
 		return "", err
 	}
-	return dir, atomicfile.WriteFileOn(files, filepath.Join(root, latestFile), []byte(name+"\n"))
+	return dir, noteLatest(files, root, name)
+}
+
+// noteLatest makes the checkpoint of that name the latest.
+func noteLatest(files atomicfile.FS, root, name string) error {
+	return atomicfile.WriteFileOn(files, filepath.Join(root, latestFile), []byte(name+"\n"))
 }
 
 // removeTemporary removes what killed or failed saves left.

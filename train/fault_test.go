@@ -240,6 +240,36 @@ func TestLatestIsFoundWithoutItsNote(t *testing.T) {
 	}
 }
 
+// TestResumeCompletesTheLastSave has the state of a run that was killed at its
+// end, when its last checkpoint had got its name but was not yet noted as the
+// latest.
+func TestResumeCompletesTheLastSave(t *testing.T) {
+	cfg := tiny(makeShards(t), t.TempDir())
+	cfg.Resume, cfg.Keep, cfg.SaveEvery = "auto", 1, Interval{Epochs: 1}
+	if err := trainFor(t, cfg, 0); err != nil {
+		t.Fatal(err)
+	}
+	root := filepath.Join(cfg.Output, checkpointsDir)
+	older, newest := stepName(10), stepName(15)
+	if err := os.CopyFS(filepath.Join(root, older), os.DirFS(filepath.Join(root, newest))); err != nil {
+		t.Fatal(err)
+	}
+	if err := noteLatest(atomicfile.OS, root, older); err != nil {
+		t.Fatal(err)
+	}
+
+	if err := trainFor(t, cfg, 0); err != nil {
+		t.Fatal(err)
+	}
+	if name, err := latest(cfg.Output); err != nil || name != newest {
+		t.Errorf("the latest is %s (%v), want %s", name, err, newest)
+	}
+	names, err := checkpointNames(cfg.Output)
+	if diff := cmp.Diff([]string{newest}, names); err != nil || diff != "" {
+		t.Errorf("left %v: %s", err, diff)
+	}
+}
+
 // TestMetricsSurviveACutLine has a line that a killed run or a loss of power
 // left unfinished.
 func TestMetricsSurviveACutLine(t *testing.T) {

@@ -73,8 +73,8 @@ func RandomEncoder(d device.Device, r model.ResNet, seed uint64) *Encoder {
 }
 
 // Features computes the map at the end of a stage, from 1 to model.Stages, of
-// an image normalised by ImageNet's colours. On the CPU, the last bits of the
-// values depend on the device's number of threads.
+// an image normalised by ImageNet's colours. Values that are not finite are an
+// error. On the CPU, the last bits depend on the device's number of threads.
 func (e *Encoder) Features(image augment.Planes, stage int) (FeatureMap, error) {
 	if stage < 1 || stage > model.Stages {
 		return FeatureMap{}, fmt.Errorf("train: stage %d: use 1 to %d", stage, model.Stages)
@@ -96,6 +96,11 @@ func (e *Encoder) Features(image augment.Planes, stage int) (FeatureMap, error) 
 	y.Release()
 	if err := d.Sync(); err != nil {
 		return FeatureMap{}, fmt.Errorf("train: features: %w", err)
+	}
+	for _, v := range m.Values {
+		if d := v - v; d != 0 { // not a number, or infinite
+			return FeatureMap{}, fmt.Errorf("train: features: a value is %v: the weights or running statistics are damaged, or of another architecture", v)
+		}
 	}
 	return m, nil
 }

@@ -181,6 +181,9 @@ func (t *Trainer) Run(ctx context.Context, src Source) error {
 	if err := os.MkdirAll(t.cfg.Output, 0o777); err != nil {
 		return fmt.Errorf("train: output: %w", err)
 	}
+	if err := t.completeSave(); err != nil {
+		return err
+	}
 	metrics, err := openMetrics(t.cfg.Output, t.step)
 	if err != nil {
 		return err
@@ -371,6 +374,22 @@ func (t *Trainer) save(src Source) error {
 	t.saved, t.savedAt = t.step, time.Now()
 	if t.OnSave != nil {
 		t.OnSave(t.step, dir)
+	}
+	return prune(t.files, t.cfg.Output, t.cfg.Keep, t.step)
+}
+
+// completeSave does for the checkpoint that the run goes on from what a save
+// does last, since a run may be killed before that: it notes it as the latest
+// and removes older ones.
+func (t *Trainer) completeSave() error {
+	root := filepath.Join(t.cfg.Output, checkpointsDir)
+	if t.resumed == nil || filepath.Dir(filepath.Clean(t.resumed.Dir)) != root {
+		return nil // a new run, or one that begins where another was
+	}
+	if name, err := latest(t.cfg.Output); err != nil || name != stepName(t.step) {
+		if err := noteLatest(t.files, root, stepName(t.step)); err != nil {
+			return fmt.Errorf("train: note the latest checkpoint in %s: %w", t.cfg.Output, err)
+		}
 	}
 	return prune(t.files, t.cfg.Output, t.cfg.Keep, t.step)
 }

@@ -54,7 +54,7 @@ cards that pixpro-cuda finds, with their memory, the driver and the toolkit.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			d := devicesInfo{
-				Processor: processorInfo{Name: processorName(), Threads: runtime.GOMAXPROCS(0), Vectors: cpu.Current().String(), MatrixProducts: gemm.Name()},
+				Processor: processorInfo{Name: processorName(), Threads: cpu.Cores(), Vectors: cpu.Current().String(), MatrixProducts: gemm.Name()},
 				Cards:     []cardInfo{},
 			}
 			switch {

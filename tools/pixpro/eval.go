@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync/atomic"
 	"text/tabwriter"
@@ -14,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/seed-436d2970/pixpro/augment"
+	processor "github.com/seed-436d2970/pixpro/internal/cpu"
 	"github.com/seed-436d2970/pixpro/internal/safetensors"
 	"github.com/seed-436d2970/pixpro/train"
 	"github.com/seed-436d2970/pixpro/train/device/cpu"
@@ -136,7 +136,7 @@ func (e *encoderFlags) workers() int {
 	if e.threads > 0 {
 		return e.threads
 	}
-	return runtime.GOMAXPROCS(0)
+	return processor.Cores()
 }
 
 // open builds an extractor of the source's features, and what frees it.
@@ -170,7 +170,7 @@ func extract(ctx context.Context, x *evaluate.Extractor, what string, n int, loa
 	defer bar.finish()
 	var done atomic.Int64
 	shown := make(chan struct{}, 1) // holds the right to draw
-	return x.Run(ctx, n, load, func() {
+	features, err := x.Run(ctx, n, load, func() {
 		now := done.Add(1)
 		select {
 		case shown <- struct{}{}:
@@ -179,6 +179,10 @@ func extract(ctx context.Context, x *evaluate.Extractor, what string, n int, loa
 		default: // another goroutine is drawing
 		}
 	})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", what, err)
+	}
+	return features, nil
 }
 
 // table lays rows out in columns; the first row is the head.

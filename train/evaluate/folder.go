@@ -7,16 +7,17 @@ import (
 	"fmt"
 	"image"
 	"image/png"
-	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/seed-436d2970/pixpro/augment/decode"
+	"github.com/seed-436d2970/pixpro/internal/cpu"
+	"github.com/seed-436d2970/pixpro/internal/filetree"
 )
 
 // Ignore is the index of pixels in a mask that count nowhere.
@@ -68,11 +69,11 @@ var imageEndings = []string{".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp"}
 // its name below masks is the image's below images, but for the ending. Where
 // they do not match, one error of class ErrUnmatched names the first five.
 func OpenFolder(ctx context.Context, images, masks string) (*Folder, error) {
-	imageFiles, twice, err := list(images, imageEndings)
+	imageFiles, twice, err := list(ctx, images, imageEndings)
 	if err != nil {
 		return nil, err
 	}
-	maskFiles, _, err := list(masks, []string{".png"})
+	maskFiles, _, err := list(ctx, masks, []string{".png"})
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +98,7 @@ func OpenFolder(ctx context.Context, images, masks string) (*Folder, error) {
 	f.Images, f.Masks = make([]string, n), make([]Mask, n)
 	sizes := make([]string, n) // what is wrong with each size
 	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(runtime.GOMAXPROCS(0))
+	g.SetLimit(cpu.Cores())
 	for i, name := range f.Names {
 		f.Images[i] = imageFiles[name]
 		g.Go(func() error {
@@ -149,30 +150,26 @@ func OpenFolder(ctx context.Context, images, masks string) (*Folder, error) {
 	if n == 0 {
 		return nil, fmt.Errorf("evaluate: %s has no images (%s)", images, strings.Join(imageEndings, ", "))
 	}
+	if f.Classes() == 0 {
+		return nil, fmt.Errorf("evaluate: the masks in %s have no pixel of a class: all are %d, which counts nowhere", masks, Ignore)
+	}
 	return f, nil
 }
 
 // list finds the files with one of the endings, by their paths below dir
-// without ending. twice names those whose name is another's too.
-func list(dir string, endings []string) (files map[string]string, twice []string, err error) {
+// without ending, through links. twice names those whose name is another's too.
+func list(ctx context.Context, dir string, endings []string) (files map[string]string, twice []string, err error) {
 	files = map[string]string{}
-	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
+	err = filetree.Walk(ctx, dir, nil, func(key string, kind filetree.Kind) {
+		ending := path.Ext(key)
+		if kind != filetree.File || !slices.Contains(endings, strings.ToLower(ending)) {
+			return
 		}
-		ending := filepath.Ext(path)
-		if !slices.Contains(endings, strings.ToLower(ending)) {
-			return nil
-		}
-		name, err := filepath.Rel(dir, strings.TrimSuffix(path, ending))
-		if err != nil {
-			return err
-		}
+		file, name := filetree.Path(dir, key), filepath.FromSlash(strings.TrimSuffix(key, ending))
 		if other, ok := files[name]; ok {
-			twice = append(twice, fmt.Sprintf("%s and %s have the same name", other, path))
+			twice = append(twice, fmt.Sprintf("%s and %s have the same name", other, file))
 		}
-		files[name] = path
-		return nil
+		files[name] = file
 	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("evaluate: %w", err)
