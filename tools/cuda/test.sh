@@ -19,12 +19,15 @@ export GOCACHE
 
 soft=$PWD/bin/softcuda
 train/device/cuda/softdevice/build.sh "$CUDA_HOME/include" "$soft"
-XDG_CACHE_HOME=$(mktemp -d) # no code for the software device in the user's cache
-trap 'rm -rf "$XDG_CACHE_HOME"' EXIT
-export XDG_CACHE_HOME SOFTCUDA_CACHE=$XDG_CACHE_HOME/softcuda LD_LIBRARY_PATH=$soft${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+caches=$(mktemp -d) # no code for the software device in the user's cache
+trap 'rm -rf "$caches"' EXIT
+export SOFTCUDA_CACHE=$caches/softcuda LD_LIBRARY_PATH=$soft${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 
 "$go" vet -tags cuda ./train/device/cuda/... ./train ./tools/pixpro
 run() {
+  # A card's code is kept without regard to how the software device compiles:
+  # each run has a cache of its own.
+  export XDG_CACHE_HOME=$caches/$SOFTCUDA_ORDER
   printf '\nthreads %s, streams %s\n' "$SOFTCUDA_ORDER" "$SOFTCUDA_ASYNC"
   "$go" test -tags cuda -count=1 "$@" ./train/device/cuda/...
   "$go" test -tags cuda -count=1 -short "$@" -run CUDA ./train ./tools/pixpro

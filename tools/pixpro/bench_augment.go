@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +16,7 @@ import (
 	"github.com/seed-436d2970/pixpro/augment"
 	"github.com/seed-436d2970/pixpro/augment/decode"
 	"github.com/seed-436d2970/pixpro/internal/cpu"
+	"github.com/seed-436d2970/pixpro/internal/filetree"
 	"github.com/seed-436d2970/pixpro/internal/synth"
 )
 
@@ -233,30 +233,38 @@ func benchImages(ctx context.Context, dir string) (files [][]byte, images []augm
 			return nil, nil, err
 		}
 	}
+	var paths []string
+	err = filetree.Walk(ctx, dir, nil, func(key string, kind filetree.Kind) {
+		if kind == filetree.File {
+			paths = append(paths, filetree.Path(dir, key))
+		}
+	})
+	if err != nil {
+		return nil, nil, err
+	}
 	var decoder decode.Decoder
 	const most = 500 // images, which stay in memory
-	err = filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() || len(images) == most {
-			return err
+	for _, path := range paths {
+		if err := ctx.Err(); err != nil || len(images) == most {
+			return files, images, err
 		}
 		data, err := os.ReadFile(path)
 		if err != nil {
-			return err
+			return nil, nil, err
 		}
 		var m augment.Image
 		if err := decoder.Decode(data, &m); err != nil {
 			if errors.Is(err, decode.ErrFormat) {
-				return nil // whatever else lies in the folder
+				continue // whatever else lies in the folder
 			}
-			return fmt.Errorf("%s: %w", path, err)
+			return nil, nil, fmt.Errorf("%s: %w", path, err)
 		}
 		files, images = append(files, data), append(images, m)
-		return ctx.Err()
-	})
-	if err == nil && len(images) == 0 {
-		err = fmt.Errorf("%s has no images that can be decoded", dir)
 	}
-	return files, images, err
+	if len(images) == 0 {
+		return nil, nil, fmt.Errorf("%s has no images that can be decoded", dir)
+	}
+	return files, images, nil
 }
 
 // benchTable has a column for each result.
