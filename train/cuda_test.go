@@ -181,7 +181,7 @@ func errorText(err error) string {
 // fit, and checks that the one which the error names does.
 func TestOutOfMemoryOnCUDA(t *testing.T) {
 	faults := cudatest.Open(t)
-	defer faults.SetMemory(8 << 30)
+	defer faults.SetMemory(cudatest.Memory)
 	data := makeShards(t)
 	cfg := tiny(data, t.TempDir())
 	cfg.BatchSize, cfg.Size = 20, 64

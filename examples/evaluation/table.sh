@@ -5,6 +5,9 @@
 #
 #   table.sh FOLDER      (PIXPRO: the program, pixpro unless told; SEEDS, EPOCHS,
 #                         METHODS, IMAGES, VAL_IMAGES as below)
+#
+# On two cores, two of these beside each other with GOMAXPROCS=1 and other SEEDS
+# or METHODS take less time than one after the other.
 set -euo pipefail
 out=${1:?the folder for datasets, runs and results is missing}
 pixpro=${PIXPRO:-pixpro}
@@ -20,10 +23,12 @@ mkdir -p "$out/results"
 [ -e "$out/shards/manifest.json" ] || "$pixpro" shard --in "$out/train" --out "$out/shards" --resume
 [ -e "$out/val-shards/manifest.json" ] || "$pixpro" shard --in "$out/val" --out "$out/val-shards" --resume
 
-# A small encoder with 6 x 6 cells, the same for all.
+# A small encoder with 6 x 6 cells, the same for all. The recipe is byol for
+# small views: crops of at least a fifth of the image, and blur of as large a
+# part of 96 pixels as byol's is of 224.
 encoder=(--arch resnet18 --stem nopool --width 0.25)
-training=("${encoder[@]}" --size 96 --batch 32 --epochs "$epochs" --warmup-epoch 1 --base-lr 16 --crop 0.2
-  --head-hidden 512 --save-every 4epochs --keep 0)
+training=("${encoder[@]}" --size 96 --batch 32 --epochs "$epochs" --warmup-epoch 1 --base-lr 16
+  --recipe "$(dirname "$0")/recipe.json" --head-hidden 512 --save-every 4epochs --keep 0)
 # Features of 12 x 12 cells of the whole images.
 size=192
 

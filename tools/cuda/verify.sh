@@ -49,7 +49,7 @@ machine() {
 }
 
 # The sanitizer's racecheck and synccheck find what the software device cannot.
-sanitized() { compute-sanitizer --tool "$1" --error-exitcode 1 bin/cuda.test -test.short -test.run '^TestDevice'; }
+sanitized() { compute-sanitizer --tool "$1" --error-exitcode 1 bin/cuda.test -test.short -test.run '^Test(Device|LowerPrecisions|LargeUploadArrives)$'; }
 
 step() { # PRECISION BATCH
   bin/pixpro-cuda bench step --device cuda --precision "$1" --arch "$arch" --size "$size" --batch "$2" --steps "$steps"

@@ -204,10 +204,14 @@ type Device interface {
 // OutOfMemoryError is the failure of an allocation.
 type OutOfMemoryError struct {
 	Device                   string
-	Needed, InUse, Available int64 // bytes; Available is what tensors may take in all
+	Needed, InUse, Available int64 // bytes; Needed is 0 if it was not for a tensor; Available is what tensors may take in all
 }
 
 func (e *OutOfMemoryError) Error() string {
+	if e.Needed == 0 {
+		return fmt.Sprintf("%s has no memory left beside tensors, which have %.2f GiB of %.2f GiB",
+			e.Device, float64(e.InUse)/(1<<30), float64(e.Available)/(1<<30))
+	}
 	return fmt.Sprintf("%s has no %.1f MiB for another tensor: %.2f GiB are in use of %.2f GiB",
 		e.Device, float64(e.Needed)/(1<<20), float64(e.InUse)/(1<<30), float64(e.Available)/(1<<30))
 }

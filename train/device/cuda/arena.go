@@ -16,7 +16,8 @@ type arena struct {
 
 	chunks []*span     // first span of each allocation
 	free   [48][]*span // free spans, by the length of their size in bits
-	inUse  int64       // bytes
+	taken  int64       // bytes of all allocations
+	inUse  int64       // bytes of them
 	peak   int64
 }
 
@@ -50,6 +51,7 @@ func (a *arena) alloc(bytes int64) *span {
 		if !ok {
 			return nil
 		}
+		a.taken += chunk
 		s = &span{address: address, size: chunk, bin: -1}
 		a.chunks = append(a.chunks, s)
 	}
@@ -130,6 +132,7 @@ func (a *arena) trim() (addresses []uintptr) {
 		empty := s.previous == nil && s.next == nil && s.bin >= 0
 		if empty {
 			a.take(s)
+			a.taken -= s.size
 			addresses = append(addresses, s.address)
 		}
 		return empty

@@ -28,9 +28,26 @@ import (
 func allocPinned(bytes int64) (unsafe.Pointer, error) {
 	var p unsafe.Pointer
 	if status := C.cuMemHostAlloc(&p, C.size_t(bytes), 0); status != C.CUDA_SUCCESS {
-		return nil, fmt.Errorf("%d KiB of pinned memory: CUDA error %d", bytes>>10, int(status))
+		return nil, fmt.Errorf("%d KiB of pinned memory: %s", bytes>>10, errorName(status))
 	}
 	return p, nil
+}
+
+// errorName is the driver's name of an error.
+func errorName(status C.CUresult) string {
+	var name *C.char
+	if C.cuGetErrorName(status, &name) != C.CUDA_SUCCESS {
+		return fmt.Sprintf("CUDA error %d", int(status))
+	}
+	return C.GoString(name)
+}
+
+// launchError is the error of a launch, cu.OutOfMemory if it found no memory.
+func launchError(status C.CUresult) error {
+	if status == C.CUDA_ERROR_OUT_OF_MEMORY {
+		return fmt.Errorf("launch: %w", error(cu.OutOfMemory))
+	}
+	return fmt.Errorf("launch, or work before it: %s", errorName(status))
 }
 
 // maxParameters is how many a kernel may have: MAX_PARAMETERS above.
@@ -44,7 +61,7 @@ func launchKernel(f cu.Function, grid [3]int, block [2]int, stream cu.Stream, sl
 	status := C.launch(*(*C.uintptr_t)(unsafe.Pointer(&f)), C.uint(grid[0]), C.uint(grid[1]), C.uint(grid[2]), C.uint(block[0]), C.uint(block[1]),
 		C.uintptr_t(uintptr(unsafe.Pointer(stream.C()))), (*C.uint64_t)(unsafe.Pointer(unsafe.SliceData(slots))), C.int(len(slots)))
 	if status != C.CUDA_SUCCESS {
-		return fmt.Errorf("launch: CUDA error %d", int(status))
+		return launchError(status)
 	}
 	return nil
 }

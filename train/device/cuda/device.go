@@ -24,8 +24,8 @@ type Device struct {
 
 	// What the calls know.
 	arena     arena
-	available int64 // bytes that tensors may take
-	workspace int64 // bytes that the gathered windows of a convolution may take
+	limit     int64 // bytes that the arena may take from the card
+	workspace int64 // bytes of it that the gathered windows of a convolution may take
 	profiling bool
 
 	// The queue to the goroutine that owns the context, and the first failure.
@@ -68,9 +68,16 @@ func (m *memory) Floats() int { return m.elements }
 // queueLength is how many calls may wait: more than a step has.
 const queueLength = 1 << 13
 
-// reserved is the part of a card's free memory that is left to cuBLAS, staging
-// buffers, and, the half of it, to the gathered windows of convolutions.
-func reserved(free int64) int64 { return min(512<<20, free/8) }
+// The parts of a card's free memory, by its size in bytes, that tensors do not
+// get: what is left to cuBLAS, to kernels and to upload buffers, and what the
+// gathered windows of convolutions may take. The second has to do with the
+// card alone, not with who else uses it: sums over a batch are added up in the
+// parts that it allows.
+func spare(free int64) int64        { return min(384<<20, free/8) }
+func workspaceOf(total int64) int64 { return min(256<<20, total/16) }
+
+// available is what tensors may take: not what fragments of the arena lose.
+func (d *Device) available() int64 { return (d.limit - d.workspace) / 20 * 19 }
 
 // Open opens a card.
 func Open(o Options) (*Device, error) {
@@ -157,12 +164,6 @@ func (d *Device) open() error {
 		return fmt.Errorf("create a context: %w", err)
 	}
 	d.opened(func() error { return context.Destroy() })
-	free, _, err := cu.MemInfo()
-	if err != nil {
-		return fmt.Errorf("free memory: %w", err)
-	}
-	d.available, d.workspace = free-reserved(free), reserved(free)/2
-	d.arena.chunk = min(64<<20, free/64)
 	for _, s := range []*cu.Stream{&d.stream, &d.copies} {
 		if *s, err = cu.MakeStream(cu.NonBlocking); err != nil {
 			return fmt.Errorf("create a stream: %w", err)
@@ -180,6 +181,15 @@ func (d *Device) open() error {
 		return err
 	}
 	d.opened(func() error { return d.compiled.Unload() })
+	free, total, err := cu.MemInfo() // without what cuBLAS and the kernels took
+	if err != nil {
+		return fmt.Errorf("free memory: %w", err)
+	}
+	d.limit = free - spare(free)
+	if d.workspace = d.opts.workspace; d.workspace == 0 {
+		d.workspace = min(workspaceOf(total), d.limit/4)
+	}
+	d.arena.chunk = min(64<<20, free/64)
 	for i := range d.views {
 		if err := d.views[i].open(d); err != nil {
 			return err
@@ -198,10 +208,16 @@ func (d *Device) Name() string { return d.name }
 
 // Err implements device.Device.
 func (d *Device) Err() error {
-	if err := d.failure.Load(); err != nil {
-		return *err
+	failure := d.failure.Load()
+	if failure == nil {
+		return nil
 	}
-	return nil
+	err := *failure
+	var full *device.OutOfMemoryError
+	if (errors.Is(err, error(cu.OutOfMemory)) || errors.Is(err, cublas.AllocFailed)) && !errors.As(err, &full) {
+		err = fmt.Errorf("%w: %w", err, d.full(0))
+	}
+	return err
 }
 
 // Sync implements device.Device.
@@ -278,10 +294,15 @@ func elementSize(half bool) int64 {
 // fail keeps a failure unless there is one.
 func (d *Device) fail(err error) { d.failure.CompareAndSwap(nil, &err) }
 
-// allocate gets the arena another allocation. If the card has none left, those
-// that nothing is in use of are given back first.
+// allocate gets the arena another allocation. If the card has none left, or the
+// arena has its part of it, those that nothing is in use of are given back first.
 func (d *Device) allocate(bytes int64) (address uintptr, ok bool) {
 	d.wait(func() error {
+		if d.arena.taken+bytes > d.limit {
+			if err := d.giveBack(d.arena.trim()); err != nil || d.arena.taken+bytes > d.limit {
+				return err
+			}
+		}
 		p, err := d.memAlloc(bytes)
 		address, ok = uintptr(p), err == nil
 		if err != error(cu.OutOfMemory) {
@@ -310,7 +331,7 @@ func (d *Device) memAlloc(bytes int64) (cu.DevicePtr, error) {
 
 // full is the error of an allocation that cannot be.
 func (d *Device) full(bytes int64) error {
-	return &device.OutOfMemoryError{Device: d.name, Needed: bytes, InUse: d.arena.inUse, Available: d.available}
+	return &device.OutOfMemoryError{Device: d.name, Needed: bytes, InUse: d.arena.inUse, Available: d.available()}
 }
 
 // giveBack frees allocations that no work queued from now on uses. What cannot

@@ -49,4 +49,6 @@ type Options struct {
 	// Separate gives every tensor an allocation of its own, which is slow and
 	// lets a checker see accesses outside of it.
 	Separate bool
+
+	workspace int64 // bytes for the gathered windows of a convolution, 0: by the card's size
 }

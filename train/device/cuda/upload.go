@@ -102,13 +102,12 @@ func (d *Device) Upload(dst device.Tensor, src []float32) {
 	p, bytes := cu.DevicePtr(pointer(dst)), 4*int64(len(src))
 	d.wait(func() error {
 		if len(src) > small {
-			if err := d.finish(); err != nil {
-				return err
-			}
-			if err := cu.MemcpyHtoD(p, unsafe.Pointer(&src[0]), bytes); err != nil {
+			// A plain copy from memory that is not pinned may return before it has
+			// arrived, and d.stream does not wait for the stream that it is on.
+			if err := cu.MemcpyHtoDAsync(p, unsafe.Pointer(&src[0]), bytes, d.stream); err != nil {
 				return fmt.Errorf("copy %d values to the card: %w", len(src), err)
 			}
-			return nil
+			return d.finish()
 		}
 		s := &d.floats[d.turns.floats%len(d.floats)]
 		d.turns.floats++

@@ -273,6 +273,8 @@ func testBatchNorm(h *harness) {
 		{4, 3, 3, 5, 2, true, true},
 		{2, 2, 3, 17, 2, false, false},
 		{6, 1, 2, 3, 3, true, false},
+		{4, 3, 2, 8, 2, true, true},
+		{2, 2, 2, 20, 1, false, true},
 	} {
 		shape := []int{c.n, c.rows, c.cols, c.channels}
 		x, weight, bias := h.random(shape...), h.random(c.channels), h.random(c.channels)
@@ -346,7 +348,13 @@ func testBatchNorm(h *harness) {
 // compared along random directions, without ReLU, whose kinks such a step
 // would cross.
 func testLargeBatchNorm(h *harness) {
-	const channels, groups = 33, 2
+	for _, channels := range []int{33, 132} {
+		largeBatchNorm(h, channels)
+	}
+}
+
+func largeBatchNorm(h *harness, channels int) {
+	const groups = 2
 	shape := []int{4, 40, 25, channels}
 	x, residual, weight, bias, dy := h.random(shape...), h.random(shape...), h.random(channels), h.random(channels), h.random(shape...)
 	op := &device.BatchNorm{
@@ -373,21 +381,29 @@ func testLargeBatchNorm(h *harness) {
 		}
 		want := slope(g.by, direction, dy, forward)
 		if math.Abs(got-want) > 10*h.tolerance*math.Sqrt(size) {
-			h.Errorf("%s along a random direction is %g, want %g", g.name, got, want)
+			h.Errorf("%d channels: %s along a random direction is %g, want %g", channels, g.name, got, want)
 		}
 	}
 }
 
 func testMaxPool(h *harness) {
-	for _, c := range []device.Convolution{{Kernel: 3, Stride: 2, Padding: 1}, {Kernel: 2, Stride: 2}, {Kernel: 3, Stride: 1, Padding: 1}} {
-		x := h.distinct(2, 7, 6, 5)
+	for _, p := range []struct {
+		channels int
+		device.Convolution
+	}{
+		{5, device.Convolution{Kernel: 3, Stride: 2, Padding: 1}},
+		{5, device.Convolution{Kernel: 2, Stride: 2}},
+		{5, device.Convolution{Kernel: 3, Stride: 1, Padding: 1}},
+		{8, device.Convolution{Kernel: 3, Stride: 2, Padding: 1}},
+	} {
+		c, x := p.Convolution, h.distinct(2, 7, 6, p.channels)
 		y := maxPool(x, c)
 		dy := h.random(y.shape...)
 		tx, ty, dx := h.activation(x), h.output(y.shape...), h.output(x.shape...)
 		h.d.MaxPool(ty, tx, c)
-		h.equal(fmt.Sprintf("%+v: y", c), ty, y)
+		h.equal(fmt.Sprintf("%+v: y", p), ty, y)
 		h.d.MaxPoolBackward(dx, h.activation(dy), tx, ty, c)
-		h.equal(fmt.Sprintf("%+v: dx", c), dx, gradient(x, dy, func() array { return maxPool(x, c) }))
+		h.equal(fmt.Sprintf("%+v: dx", p), dx, gradient(x, dy, func() array { return maxPool(x, c) }))
 	}
 	// Of equal maxima the first gets the gradient.
 	x, y, dx := h.activation(array{[]int{1, 2, 2, 1}, []float64{1, 1, 1, 1}}), h.output(1, 1, 1, 1), h.output(1, 2, 2, 1)

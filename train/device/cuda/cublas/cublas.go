@@ -12,6 +12,10 @@ package cublas
 static cublasStatus_t create(uintptr_t *h) { return cublasCreate((cublasHandle_t*)h); }
 static cublasStatus_t destroy(uintptr_t h) { return cublasDestroy((cublasHandle_t)h); }
 static cublasStatus_t setStream(uintptr_t h, uintptr_t s) { return cublasSetStream((cublasHandle_t)h, (cudaStream_t)s); }
+// Partial sums of a product may otherwise be added up in its result's type.
+static cublasStatus_t setMath(uintptr_t h) {
+  return cublasSetMathMode((cublasHandle_t)h, (cublasMath_t)(CUBLAS_DEFAULT_MATH | CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION));
+}
 static cublasStatus_t gemm(uintptr_t h, int ta, int tb, int m, int n, int k,
     uintptr_t a, int at, int lda, long long sa, uintptr_t b, int bt, int ldb, long long sb, float beta,
     uintptr_t c, int ct, int ldc, long long sc, int count, int compute) {
@@ -24,6 +28,7 @@ static cublasStatus_t gemm(uintptr_t h, int ta, int tb, int m, int n, int k,
 import "C"
 
 import (
+	"errors"
 	"fmt"
 	"unsafe"
 
@@ -32,6 +37,9 @@ import (
 
 // Status is an error of cuBLAS.
 type Status int
+
+// AllocFailed is the status of a call that found no memory on the card.
+const AllocFailed Status = C.CUBLAS_STATUS_ALLOC_FAILED
 
 func (s Status) Error() string {
 	name, ok := map[Status]string{
@@ -66,10 +74,16 @@ const (
 // Handle is a cuBLAS context, bound to the CUDA context that it was made in.
 type Handle struct{ h C.uintptr_t }
 
-// Create makes a handle.
+// Create makes a handle whose products are added up in float32 throughout.
 func Create() (Handle, error) {
 	var h Handle
-	return h, check(C.create(&h.h))
+	if err := check(C.create(&h.h)); err != nil {
+		return h, err
+	}
+	if err := check(C.setMath(h.h)); err != nil {
+		return h, errors.Join(err, h.Destroy())
+	}
+	return h, nil
 }
 
 // Destroy gives it up.

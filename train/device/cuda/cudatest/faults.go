@@ -51,5 +51,8 @@ func (f *Faults) Failed() string { return f.failed() }
 // Live is how many objects there are on the device: contexts, streams, memory.
 func (f *Faults) Live() int { return int(f.live()) }
 
+// Memory is the size that the software device's cards have.
+const Memory = 4 << 30
+
 // SetMemory sets the card's size.
 func (f *Faults) SetMemory(bytes int64) { f.setMemory(uint64(bytes)) }

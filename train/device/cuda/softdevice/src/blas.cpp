@@ -14,6 +14,7 @@ namespace {
 struct Handle {
   CUcontext context;
   CUstream stream;
+  cublasMath_t math;
 };
 std::set<Handle*> alive;
 
@@ -99,7 +100,7 @@ uint64_t extent(int rows, int columns, int ld, long long stride, int count, cuda
 EXPORT cublasStatus_t cublasCreate_v2(cublasHandle_t* out) {
   ENTER(CUBLAS_STATUS_ALLOC_FAILED);
   if (!soft::current()) return CUBLAS_STATUS_NOT_INITIALIZED;
-  auto h = new Handle{soft::current(), nullptr};
+  auto h = new Handle{soft::current(), nullptr, CUBLAS_DEFAULT_MATH};
   alive.insert(h);
   soft::handles++;
   *out = (cublasHandle_t)h;
@@ -115,7 +116,7 @@ EXPORT cublasStatus_t cublasDestroy_v2(cublasHandle_t handle) {
   delete h;
   return fails ? CUBLAS_STATUS_INTERNAL_ERROR : CUBLAS_STATUS_SUCCESS;
 }
-EXPORT cublasStatus_t cublasGetVersion_v2(cublasHandle_t handle, int* v) { HANDLE; *v = 11800; return CUBLAS_STATUS_SUCCESS; }
+EXPORT cublasStatus_t cublasSetMathMode(cublasHandle_t handle, cublasMath_t math) { HANDLE; h->math = math; return CUBLAS_STATUS_SUCCESS; }
 EXPORT cublasStatus_t cublasSetStream_v2(cublasHandle_t handle, cudaStream_t s) { HANDLE; h->stream = (CUstream)s; return CUBLAS_STATUS_SUCCESS; }
 
 // C = alpha op(A) op(B) + beta C, column-major, for each of count matrices.
@@ -123,6 +124,10 @@ EXPORT cublasStatus_t cublasGemmStridedBatchedEx(cublasHandle_t handle, cublasOp
   HANDLE;
   auto known = [](cudaDataType t) { return t == CUDA_R_16BF || t == CUDA_R_32F; };
   if (!known(At) || At != Bt || !known(Ct) || (At == CUDA_R_32F && Ct == CUDA_R_16BF)) return CUBLAS_STATUS_NOT_SUPPORTED;
+  if (Ct == CUDA_R_16BF && !(h->math & CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION)) {
+    fprintf(stderr, "softcuda: partial sums of a product with a bfloat16 result may be rounded to it: set the math mode\n");
+    return CUBLAS_STATUS_NOT_SUPPORTED;
+  }
   bool tf32 = compute == CUBLAS_COMPUTE_32F_FAST_TF32;
   if (!tf32 && compute != CUBLAS_COMPUTE_32F) return CUBLAS_STATUS_NOT_SUPPORTED;
   if (ta == CUBLAS_OP_C || tb == CUBLAS_OP_C) return CUBLAS_STATUS_NOT_SUPPORTED;

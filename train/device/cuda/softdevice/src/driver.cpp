@@ -353,7 +353,14 @@ EXPORT size_t softcudaUsed() {
 // ---- devices and contexts
 
 EXPORT CUresult cuInit(unsigned) { return CUDA_SUCCESS; }
-EXPORT CUresult cuGetErrorName(CUresult, const char** s) { *s = "CUDA_ERROR"; return CUDA_SUCCESS; }
+EXPORT CUresult cuGetErrorName(CUresult r, const char** s) {
+  switch (r) {
+    case CUDA_ERROR_OUT_OF_MEMORY: *s = "CUDA_ERROR_OUT_OF_MEMORY"; break;
+    case CUDA_ERROR_ILLEGAL_ADDRESS: *s = "CUDA_ERROR_ILLEGAL_ADDRESS"; break;
+    default: *s = "CUDA_ERROR_UNKNOWN";
+  }
+  return CUDA_SUCCESS;
+}
 EXPORT CUresult cuGetErrorString(CUresult, const char** s) { *s = "error of the software device"; return CUDA_SUCCESS; }
 EXPORT CUresult cuDriverGetVersion(int* v) { ENTER(CUDA_ERROR_UNKNOWN); *v = 11080; return CUDA_SUCCESS; }
 EXPORT CUresult cuDeviceGetCount(int* n) { ENTER(CUDA_ERROR_UNKNOWN); *n = kDevices; return CUDA_SUCCESS; }
@@ -510,13 +517,16 @@ EXPORT CUresult cuMemFreeHost(void* p) {
 #define WITHIN(p, n) \
   if (!inDevice(p, n)) return CUDA_ERROR_INVALID_VALUE
 
+// From memory that is not pinned a copy may return when its source has been put
+// aside: only the legacy stream knows when it has arrived.
 EXPORT CUresult cuMemcpyHtoD_v2(CUdeviceptr d, const void* s, size_t n) {
   ENTER(CUDA_ERROR_UNKNOWN);
   CONTEXT;
   WITHIN(d, n);
-  drainAll(ctx, true);
-  if (!ctx->error) memcpy((void*)d, s, n);
-  return ctx->error;
+  auto aside = std::make_shared<std::vector<char>>((const char*)s, (const char*)s + n);
+  CUresult r = soft::enqueue(nullptr, [=] { memcpy((void*)d, aside->data(), n); return CUDA_SUCCESS; });
+  if (!pageable(ctx, s, n)) drain(ctx, ctx->legacy.get());
+  return r ? r : ctx->error;
 }
 EXPORT CUresult cuMemcpyDtoH_v2(void* d, CUdeviceptr s, size_t n) {
   ENTER(CUDA_ERROR_UNKNOWN);
