@@ -93,10 +93,14 @@ func goldenLossTolerance(t *testing.T) float64 {
 	return least
 }
 
-// faultyRun makes a run whose n-th call to the device fails, on a device that
-// is closed afterwards, and tells which call it was.
-func faultyRun(faults *cudatest.Faults, n int, run func(d device.Device) error) (failed string, err error) {
-	faults.FailAt(n)
+// faultyRun makes a run whose n-th call of a function of the device, "" for any,
+// fails, on a device that is closed afterwards, and tells which call it was.
+func faultyRun(faults *cudatest.Faults, function string, n int, run func(d device.Device) error) (failed string, err error) {
+	if function == "" {
+		faults.FailAt(n)
+	} else {
+		faults.FailCall(function, n)
+	}
 	defer faults.FailAt(0)
 	d, err := cuda.Open(cuda.Options{Precision: cuda.FP32})
 	if err == nil {
@@ -120,28 +124,60 @@ func TestFailedCallsOnCUDA(t *testing.T) {
 	train := func(cfg Config) func(device.Device) error {
 		return func(d device.Device) error { return trainOn(t, d, cfg, 0, atomicfile.OS) }
 	}
-	if _, err := faultyRun(faults, 0, train(whole)); err != nil {
+	var calls map[string]int
+	if _, err := faultyRun(faults, "", 0, func(d device.Device) error {
+		err := train(whole)(d)
+		calls = faults.Calls()
+		return err
+	}); err != nil {
 		t.Fatal(err)
 	}
 	_, want := outcome(t, whole.Output)
 
-	stride := 1201 // of six to eight thousand calls
+	// What a step calls fails in the last one, other functions when half of their
+	// calls are made, and one in a stride of all calls does.
+	type fault struct {
+		function string // "": any
+		call     int
+		late     bool // when there is a checkpoint
+	}
+	inSteps := []string{
+		"cuLaunchKernel", "cublasGemmStridedBatchedEx", "cuMemsetD8Async", "cuMemcpyHtoDAsync_v2", "cuMemcpyDtoH_v2",
+		"cuEventRecord", "cuEventSynchronize", "cuStreamWaitEvent", "cuStreamSynchronize",
+	}
+	var list []fault
+	total := 0
+	for name, n := range calls {
+		total += n
+		if slices.Contains(inSteps, name) {
+			list = append(list, fault{name, n - 1, true})
+		} else if !testing.Short() {
+			list = append(list, fault{name, (n + 1) / 2, false})
+		}
+	}
+	stride := 1201
 	if testing.Short() {
-		stride = 2003
+		stride = 4001
+	}
+	for n := 1; n < total; n += stride {
+		list = append(list, fault{"", n, false})
 	}
 	functions, withCheckpoint := map[string]bool{}, 0
-	for n := 1; ; n += stride {
+	for _, f := range list {
+		n := f.call
 		cfg := configure()
 		live := faults.Live()
-		failed, err := faultyRun(faults, n, train(cfg))
+		failed, err := faultyRun(faults, f.function, n, train(cfg))
 		if left := faults.Live() - live; left != 0 {
 			t.Errorf("call %d, %s, failed: %d objects stay on the card", n, failed, left)
 		}
 		if failed == "" {
-			if err != nil {
-				t.Error(err)
-			}
-			break
+			t.Errorf("%+v did not fail, the run ended with %v", f, err)
+			continue
+		}
+		// Memory and kernels have a second try, and the cache is optional.
+		if err == nil && !strings.HasPrefix(failed, "cuMemAlloc") && !strings.HasPrefix(failed, "cuModuleLoadData") {
+			t.Errorf("call %d, %s, failed without an error", n, failed)
 		}
 		functions[failed] = true
 		if err != nil && !strings.Contains(err.Error(), "cuda:0") {
@@ -151,23 +187,23 @@ func TestFailedCallsOnCUDA(t *testing.T) {
 		if openErr != nil {
 			t.Fatal(openErr)
 		}
+		if checkpoint == nil && f.late {
+			t.Errorf("%+v failed, and there is no checkpoint: %v", f, err)
+		}
 		if checkpoint != nil {
 			withCheckpoint++
 			if m := regexp.MustCompile(`from the checkpoint of step (\d+)`).FindStringSubmatch(errorText(err)); m != nil && m[1] != strconv.FormatInt(checkpoint.State.Step, 10) {
 				t.Errorf("call %d, %s, failed: step %d is saved, the error says %v", n, failed, checkpoint.State.Step, err)
 			}
 		}
-		if _, err := faultyRun(faults, 0, train(cfg)); err != nil {
+		if _, err := faultyRun(faults, "", 0, train(cfg)); err != nil {
 			t.Fatalf("call %d, %s, failed; resumed: %v", n, failed, err)
 		}
 		if _, got := outcome(t, cfg.Output); !cmp.Equal(got, want) {
 			t.Errorf("call %d, %s, failed: the resumed run ended differently", n, failed)
 		}
 	}
-	if withCheckpoint < 1 {
-		t.Errorf("only %d failures had a checkpoint before them", withCheckpoint)
-	}
-	t.Logf("%d failures with a checkpoint; functions %v", withCheckpoint, functions)
+	t.Logf("%d failures, %d with a checkpoint; functions %v", len(list), withCheckpoint, functions)
 }
 
 func errorText(err error) string {
@@ -192,7 +228,7 @@ func TestOutOfMemoryOnCUDA(t *testing.T) {
 	faults.SetMemory(plan.MemoryBytes * 2 / 3)
 	live := faults.Live()
 	train := func(cfg Config) error {
-		_, err := faultyRun(faults, 0, func(d device.Device) error { return trainOn(t, d, cfg, 1, atomicfile.OS) })
+		_, err := faultyRun(faults, "", 0, func(d device.Device) error { return trainOn(t, d, cfg, 1, atomicfile.OS) })
 		return err
 	}
 	err = train(cfg)

@@ -7,27 +7,30 @@
 #
 # The whole output goes to bin/gpu-verify.txt too. It ends with one line a part,
 # and with exit code 1 if one failed. Parts that need what is not there, PyTorch
-# with CUDA and compute-sanitizer, say so.
+# with CUDA and compute-sanitizer, say so, as do batches that are too large for the card.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 
 go=${GO:-go}
 arch=${VERIFY_ARCH:-resnet50} size=${VERIFY_SIZE:-224} batches=${VERIFY_BATCHES:-32 64 128} steps=${VERIFY_STEPS:-10}
-precisions=${VERIFY_PRECISIONS:-fp32 tf32 bf16}
 python=${PIXPRO_PYTHON:-python3}
 mkdir -p bin
 exec > >(tee bin/gpu-verify.txt) 2>&1
 
 summary=() failures=0
+too_large=99 # the status of a part that the card's memory is too small for
 part() { # NAME COMMAND...
   printf '\n== %s\n' "$1"
-  local started=$SECONDS
-  if "${@:2}"; then
-    summary+=("ok      $1 ($((SECONDS - started)) s)")
-  else
+  local started=$SECONDS status=0
+  "${@:2}" || status=$?
+  case $status in
+  0) summary+=("ok      $1 ($((SECONDS - started)) s)") ;;
+  "$too_large") summary+=("left out: $1, the card's memory is too small") ;;
+  *)
     summary+=("FAILED  $1")
     failures=$((failures + 1))
-  fi
+    ;;
+  esac
 }
 skip() {
   printf '\n== %s: left out, %s\n' "$1" "$2"
@@ -51,8 +54,22 @@ machine() {
 # The sanitizer's racecheck and synccheck find what the software device cannot.
 sanitized() { compute-sanitizer --tool "$1" --error-exitcode 1 bin/cuda.test -test.short -test.run '^Test(Device|LowerPrecisions|LargeUploadArrives)$'; }
 
+# Cards below compute capability 8.0 have fp32 only.
+precisions() {
+  if bin/pixpro-cuda devices --json | grep -q '"bf16": *true'; then echo fp32 tf32 bf16; else echo fp32; fi
+}
+
+declare -A fitting # the largest batch of a precision that fits
 step() { # PRECISION BATCH
-  bin/pixpro-cuda bench step --device cuda --precision "$1" --arch "$arch" --size "$size" --batch "$2" --steps "$steps"
+  local said status=0
+  said=$(bin/pixpro-cuda bench step --device cuda --precision "$1" --arch "$arch" --size "$size" --batch "$2" --steps "$steps" 2>&1) || status=$?
+  printf '%s\n' "$said"
+  if ((status == 0)); then
+    fitting[$1]=$2
+  elif grep -qE 'does not fit|for another tensor|no memory left' <<<"$said"; then
+    return $too_large
+  fi
+  return $status
 }
 torch_step() {
   "$python" tools/cuda/torch_step.py --precision "$1" --arch "$arch" --size "$size" --batch "$2" --steps "$steps"
@@ -87,15 +104,17 @@ if command -v compute-sanitizer >/dev/null; then
 else
   skip "memory and race checks" "compute-sanitizer is not on PATH"
 fi
+precisions=${VERIFY_PRECISIONS:-$(precisions)}
 for precision in $precisions; do
   for batch in $batches; do
     part "step time, $arch, $size px, $precision, $batch pairs" step "$precision" "$batch"
   done
 done
 if "$python" -c 'import sys, torch, torchvision; sys.exit(not torch.cuda.is_available())' 2>/dev/null; then
-  last=${batches##* }
   for precision in $precisions; do
-    part "beside PyTorch, $precision, $last pairs" compare "$precision" "$last"
+    if batch=${fitting[$precision]:-}; [ -n "$batch" ]; then
+      part "beside PyTorch, $precision, $batch pairs" compare "$precision" "$batch"
+    fi
   done
 else
   skip "step time beside PyTorch" "$python has no torch with CUDA and torchvision (PIXPRO_PYTHON names another)"

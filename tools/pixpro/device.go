@@ -59,15 +59,26 @@ func openDevice(ctx context.Context, name, precision string, threads int) (devic
 		return nil, usageError{fmt.Errorf("--precision %s: the processor computes in fp32 only; add --device cuda", p)}
 	}
 	switch {
-	case spec.kind == "cpu", spec.kind == "auto" && openCUDA == nil && !cardsAvailable(ctx):
+	case spec.kind == "cpu":
 		return cpu.New(threads), nil
+	case spec.kind == "auto" && openCUDA == nil && !cardsAvailable(ctx):
+		return insteadOfCard(p, threads)
 	case openCUDA == nil:
 		return nil, handOver(ctx)
 	}
 	d, err := openCUDA(cuda.Options{Ordinal: spec.ordinal, Precision: p})
 	if err != nil && spec.kind == "auto" {
-		log.Warn().Err(err).Msg("no card can be used; computing on the processor")
-		return cpu.New(threads), nil
+		log.Warn().Err(err).Msg("no card can be used")
+		return insteadOfCard(p, threads)
 	}
 	return d, err
+}
+
+// insteadOfCard is the processor, where auto finds no card.
+func insteadOfCard(p cuda.Precision, threads int) (device.Device, error) {
+	if p != cuda.FP32 {
+		return nil, usageError{fmt.Errorf("--precision %s: there is no card, and the processor computes in fp32 only: leave it out", p)}
+	}
+	log.Info().Msg("there is no card: computing on the processor")
+	return cpu.New(threads), nil
 }

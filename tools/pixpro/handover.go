@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/rs/zerolog/log"
 )
 
 // cudaProgram is the binary with the same commands for NVIDIA cards.
@@ -34,16 +36,20 @@ func handOver(ctx context.Context) error {
 	return replaceProcess(program, append([]string{program}, os.Args[1:]...), append(os.Environ(), handedOver+"=1"))
 }
 
-// cardsAvailable says whether handOver leads to a card.
+// cardsAvailable says whether handOver leads to a card. A pixpro-cuda that
+// cannot tell is warned of.
 func cardsAvailable(ctx context.Context) bool {
 	if os.Getenv(handedOver) != "" {
 		return false
 	}
 	program, err := findCUDA()
 	if err != nil {
-		return false
+		return false // nobody built it
 	}
 	found, err := askCUDA(ctx, program)
+	if err != nil {
+		log.Warn().Err(err).Msg("no card can be used")
+	}
 	return err == nil && len(found.Cards) > 0
 }
 

@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -73,6 +74,31 @@ func TestHandOver(t *testing.T) {
 				t.Errorf("%q is not in %q, %q", test.want, stdout, stderr)
 			}
 		})
+	}
+}
+
+// TestAutoWithoutCard has a pixpro-cuda that finds no card, which is warned of,
+// and a precision that only a card has.
+func TestAutoWithoutCard(t *testing.T) {
+	step := []string{"bench", "step", "--arch", "resnet18", "--width", "0.25", "--size", "32", "--batch", "2", "--steps", "1", "--device", "auto"}
+	_, stderr, err := runBeside(t, loaderScript, step...)
+	if err != nil || !strings.Contains(stderr, "libcuda.so.1") || !strings.Contains(stderr, "computing on the processor") {
+		t.Errorf("%v; it said %q", err, stderr)
+	}
+	_, stderr, err = runBeside(t, "", append(step, "--precision", "bf16")...)
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != exitUsage || !strings.Contains(stderr, "there is no card") {
+		t.Errorf("bf16 without a card: %v; it said %q", err, stderr)
+	}
+}
+
+// TestHandOverKeepsTheExitCode runs a pixpro-cuda that fails in a way of its own.
+func TestHandOverKeepsTheExitCode(t *testing.T) {
+	script := strings.Replace(cardScript, `echo "took over: $*"`, "exit 7", 1)
+	_, stderr, err := runBeside(t, script, "bench", "step", "--device", "cuda")
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != 7 {
+		t.Errorf("it ended with %v, want exit code 7: %s", err, stderr)
 	}
 }
 

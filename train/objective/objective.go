@@ -120,14 +120,16 @@ func meanStd(d device.Device, t device.Tensor) float64 {
 	values := make([]float32, t.Len())
 	d.Download(values, t)
 	c, rows := t.Channels(), float64(t.Rows())
-	var mean float64
-	for i := range c {
-		var sum, squares float64
-		for at := i; at < len(values); at += c {
-			sum += float64(values[at])
-			squares += float64(values[at]) * float64(values[at])
+	sums, squares := make([]float64, c), make([]float64, c)
+	for ; len(values) >= c; values = values[c:] {
+		for i, v := range values[:c] {
+			sums[i] += float64(v)
+			squares[i] += float64(v) * float64(v)
 		}
-		mean += math.Sqrt(max(0, squares/rows-sum/rows*sum/rows)) / float64(c)
+	}
+	var mean float64
+	for i, sum := range sums {
+		mean += math.Sqrt(max(0, squares[i]/rows-sum/rows*sum/rows)) / float64(c)
 	}
 	return mean
 }

@@ -76,8 +76,9 @@ const queueLength = 1 << 13
 func spare(free int64) int64        { return min(384<<20, free/8) }
 func workspaceOf(total int64) int64 { return min(256<<20, total/16) }
 
-// available is what tensors may take: not what fragments of the arena lose.
-func (d *Device) available() int64 { return (d.limit - d.workspace) / 20 * 19 }
+// available is what tensors may take, less a tenth that the arena may lose to
+// fragments.
+func (d *Device) available() int64 { return (d.limit - d.workspace) / 10 * 9 }
 
 // Open opens a card.
 func Open(o Options) (*Device, error) {
@@ -159,7 +160,8 @@ func (d *Device) open() error {
 	}
 	d.name = fmt.Sprintf("cuda:%d (%s, compute capability %d.%d, %s)", d.opts.Ordinal, name, major, minor, d.opts.Precision)
 
-	context, err := card.MakeContext(cu.SchedAuto)
+	// Waiting for the card leaves the core to the pipeline.
+	context, err := card.MakeContext(cu.SchedBlockingSync)
 	if err != nil {
 		return fmt.Errorf("create a context: %w", err)
 	}

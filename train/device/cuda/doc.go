@@ -11,7 +11,7 @@
 //
 // A 1x1 convolution is one matrix product; others gather windows (im2col), a
 // part of the batch at a time. Sums have a fixed order: results repeat bit for
-// bit on a card.
+// bit on a card of which a GiB or more is free.
 //
 // The first call that fails is kept (see Device.Err), and nothing is computed
 // after it.

@@ -4,6 +4,8 @@
 package cudatest
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/ebitengine/purego"
@@ -14,6 +16,7 @@ type Faults struct {
 	failAt    func(n int64)
 	failCall  func(name string, n int64)
 	failed    func() string
+	calls     func() string
 	live      func() int64
 	setMemory func(bytes uint64)
 }
@@ -32,6 +35,7 @@ func Open(t testing.TB) *Faults {
 	purego.RegisterLibFunc(&f.failAt, lib, "softcudaFailAt")
 	purego.RegisterLibFunc(&f.failCall, lib, "softcudaFailCall")
 	purego.RegisterLibFunc(&f.failed, lib, "softcudaFailed")
+	purego.RegisterLibFunc(&f.calls, lib, "softcudaCalls")
 	purego.RegisterLibFunc(&f.live, lib, "softcudaLive")
 	purego.RegisterLibFunc(&f.setMemory, lib, "softcudaSetMemory")
 	t.Cleanup(func() { f.failAt(0) })
@@ -47,6 +51,19 @@ func (f *Faults) FailCall(name string, n int) { f.failCall(name, int64(n)) }
 // Failed is the function whose call failed, "" if none did since the last
 // FailAt or FailCall.
 func (f *Faults) Failed() string { return f.failed() }
+
+// Calls is how often each function was called since the last FailAt or FailCall.
+func (f *Faults) Calls() map[string]int {
+	calls := map[string]int{}
+	for line := range strings.Lines(f.calls()) {
+		var name string
+		var n int
+		if _, err := fmt.Sscan(line, &name, &n); err == nil {
+			calls[name] = n
+		}
+	}
+	return calls
+}
 
 // Live is how many objects there are on the device: contexts, streams, memory.
 func (f *Faults) Live() int { return int(f.live()) }

@@ -86,6 +86,7 @@ long abandoned;  // objects of contexts that were destroyed with something in th
 std::string failFunction;  // "" is any
 std::string failed;
 long failCountdown;
+std::map<std::string, long> calls;  // since tests last told which is to fail
 
 bool lazy() {
   static const bool is = soft::setting("SOFTCUDA_ASYNC", "eager") == "lazy";
@@ -282,6 +283,7 @@ std::string setting(const char* name, const char* otherwise) {
 CUcontext current() { return context() ? currentContext : nullptr; }
 
 bool counted(const char* function) {
+  calls[function]++;
   if (failCountdown == 0 || (!failFunction.empty() && failFunction != function)) return false;
   if (--failCountdown) return false;
   failed = function;
@@ -315,6 +317,7 @@ EXPORT void softcudaFailAt(long n) {
   soft::Lock lock;
   failFunction.clear();
   failed.clear();
+  calls.clear();
   failCountdown = n;
 }
 // The n-th call of a function from now fails.
@@ -322,12 +325,21 @@ EXPORT void softcudaFailCall(const char* function, long n) {
   soft::Lock lock;
   failFunction = function;
   failed.clear();
+  calls.clear();
   failCountdown = n;
 }
 // The name of the function that was made to fail, or "".
 EXPORT const char* softcudaFailed() {
   soft::Lock lock;
   return failed.c_str();
+}
+// Lines of a function's name and how often it was called since then.
+EXPORT const char* softcudaCalls() {
+  soft::Lock lock;
+  static std::string text;
+  text.clear();
+  for (auto& c : calls) text += c.first + " " + std::to_string(c.second) + "\n";
+  return text.c_str();
 }
 // Objects that were made and not destroyed, also those that a destroyed
 // context still held.
