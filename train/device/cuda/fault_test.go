@@ -40,7 +40,7 @@ func useEverything(o Options) (values []float32, err error) {
 }
 
 // TestEveryCallFails lets each call of a device's life fail once: there is an
-// error that says what was being done, and nothing stays behind.
+// error that names the card, and nothing stays behind.
 func TestEveryCallFails(t *testing.T) {
 	faults := cudatest.Open(t)
 	for _, o := range []Options{{Precision: FP32}, {Precision: BF16, Separate: true}} {
