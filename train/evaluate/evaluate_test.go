@@ -255,6 +255,26 @@ func TestFolderNamesTheFirstFiveThatDoNotMatch(t *testing.T) {
 	if _, err := OpenFolder(t.Context(), t.TempDir(), t.TempDir()); err == nil {
 		t.Error("a folder without images is taken")
 	}
+
+	// Through links to the folders, with masks of nothing.
+	links := t.TempDir()
+	if err := errors.Join(os.Symlink(images, filepath.Join(links, "images")), os.Symlink(masks, filepath.Join(links, "masks"))); err != nil {
+		t.Skip(err) // links need a privilege on Windows
+	}
+	linked, err := OpenFolder(t.Context(), filepath.Join(links, "images"), filepath.Join(links, "masks"))
+	if err != nil || !cmp.Equal(linked.Names, f.Names) {
+		t.Errorf("through links: %+v (%v)", linked, err)
+	}
+	nothing := image.NewGray(image.Rect(0, 0, 6, 5))
+	for i := range nothing.Pix {
+		nothing.Pix[i] = Ignore
+	}
+	for i := 2; i < 9; i++ {
+		writePNG(t, filepath.Join(masks, fmt.Sprintf("c/%d.png", i)), nothing)
+	}
+	if _, err := OpenFolder(t.Context(), images, masks); err == nil || !strings.Contains(err.Error(), masks) {
+		t.Errorf("masks that count nowhere give %v", err)
+	}
 }
 
 func TestDecodeMask(t *testing.T) {

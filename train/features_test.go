@@ -1,0 +1,44 @@
+package train
+
+import (
+	"math"
+	"strings"
+	"testing"
+
+	"github.com/seed-436d2970/pixpro/augment"
+	"github.com/seed-436d2970/pixpro/internal/safetensors"
+	"github.com/seed-436d2970/pixpro/train/device/cpu"
+	"github.com/seed-436d2970/pixpro/train/model"
+	"github.com/seed-436d2970/pixpro/train/nn"
+)
+
+// TestFeaturesThatAreNotFinite has a running variance that a damaged file could
+// have.
+func TestFeaturesThatAreNotFinite(t *testing.T) {
+	r, err := model.Lookup("resnet18", model.StemNoPool, 0.0625)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := cpu.New(1)
+	defer d.Close()
+	var parameters []*nn.Parameter
+	model.NewEncoder(nn.Builder{Device: d, List: &parameters}, r)
+	for _, damage := range []float32{0, float32(math.NaN())} {
+		var tensors []safetensors.Tensor
+		for _, p := range parameters {
+			values := p.Read(d)
+			if p.Name == "layer4.1.bn2.running_var" {
+				values[0] += damage
+			}
+			tensors = append(tensors, safetensors.New(p.Name, shape64(p.Shape), values))
+		}
+		e, err := NewEncoder(d, r, tensors)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = e.Features(augment.NewPlanes(32, 32), model.Stages)
+		if damaged := damage != 0; damaged != (err != nil) || damaged && !strings.Contains(err.Error(), "NaN") {
+			t.Errorf("with %v in the statistics: %v", damage, err)
+		}
+	}
+}
