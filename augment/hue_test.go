@@ -9,7 +9,7 @@ import (
 // its mixture of single and double precision, for every colour.
 func TestHueTables(t *testing.T) {
 	if testing.Short() {
-		t.Skip("16 million colours twice")
+		t.Skip("-short: 16 million colours take seconds, under the race detector minutes; make test compares them")
 	}
 	tables := hsvTables()
 	for c := range 1 << 24 {

@@ -135,7 +135,7 @@ func TestResizeLevelsAreEqual(t *testing.T) {
 // TestHueLevelsAreEqual compares every colour.
 func TestHueLevelsAreEqual(t *testing.T) {
 	if testing.Short() {
-		t.Skip("16 million colours for each level")
+		t.Skip("-short: 16 million colours a level take seconds, under the race detector minutes; make test compares them")
 	}
 	eachLevel(t, func(t *testing.T) {
 		if level == cpu.Generic {

@@ -14,7 +14,7 @@ func dependencies(t *testing.T, dir string, pkg string) []string {
 	t.Helper()
 	goTool, err := exec.LookPath("go")
 	if err != nil {
-		t.Skip("no go command")
+		t.Skip("the go command, which lists the packages, is not on PATH: this test program runs away from the source")
 	}
 	cmd := exec.Command(goTool, "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", pkg)
 	cmd.Dir = dir

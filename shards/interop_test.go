@@ -16,7 +16,7 @@ import (
 func TestDocumentedPython(t *testing.T) {
 	python := os.Getenv("PIXPRO_PYTHON")
 	if python == "" {
-		t.Skip("PIXPRO_PYTHON names no Python with pyarrow")
+		t.Skip("PIXPRO_PYTHON names no Python with pyarrow: make interop, a part of continuous integration, installs one and runs this")
 	}
 	doc, err := os.ReadFile(filepath.Join("..", "docs", "shard-format.md"))
 	if err != nil {

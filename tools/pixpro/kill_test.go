@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -17,14 +18,24 @@ import (
 	"github.com/seed-436d2970/pixpro/train"
 )
 
-// asProgram makes the test's own program behave as pixpro.
-const asProgram = "PIXPRO_TEST_AS_PROGRAM"
+// asProgram, in the environment, makes the test's own program behave as pixpro;
+// sayPeak makes it end by saying its peak memory.
+const (
+	asProgram = "PIXPRO_TEST_AS_PROGRAM"
+	sayPeak   = "PIXPRO_TEST_SAY_PEAK"
+)
 
 func TestMain(m *testing.M) {
-	if os.Getenv(asProgram) != "" {
-		os.Exit(run(context.Background(), os.Args[1:]))
+	if os.Getenv(asProgram) == "" {
+		os.Exit(m.Run())
 	}
-	os.Exit(m.Run())
+	code := run(context.Background(), os.Args[1:])
+	if os.Getenv(sayPeak) != "" {
+		if peak, err := peakRSS(); err == nil {
+			fmt.Fprintf(os.Stderr, "peak memory %d\n", peak)
+		}
+	}
+	os.Exit(code)
 }
 
 // runProcess runs a command line in a process of its own, which is killed

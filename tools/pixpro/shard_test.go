@@ -27,29 +27,12 @@ import (
 	"github.com/seed-436d2970/pixpro/shards"
 )
 
-const programVariable = "PIXPRO_TEST_PROGRAM"
-
-// TestProgram is the program itself, when another test starts it as a process.
-func TestProgram(t *testing.T) {
-	if os.Getenv(programVariable) == "" {
-		t.Skip("only for other tests")
-	}
-	for i, arg := range os.Args {
-		if arg == "--" {
-			code := run(t.Context(), os.Args[i+1:])
-			if peak, err := peakRSS(); err == nil {
-				fmt.Fprintf(os.Stderr, "peak memory %d\n", peak)
-			}
-			os.Exit(code)
-		}
-	}
-}
-
-// program is a process that runs a command line.
+// program is a process that runs a command line and ends by saying its peak
+// memory.
 func program(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
-	cmd := exec.Command(os.Args[0], append([]string{"-test.run=^TestProgram$", "--"}, args...)...)
-	cmd.Env = append(os.Environ(), programVariable+"=1")
+	cmd := exec.Command(os.Args[0], args...)
+	cmd.Env = append(os.Environ(), asProgram+"=1", sayPeak+"=1")
 	cmd.Stderr = &bytes.Buffer{}
 	return cmd
 }
