@@ -12,14 +12,16 @@ import (
 	"github.com/seed-436d2970/pixpro/shards"
 )
 
+// MaxSize is the largest side of a view in pixels.
+const MaxSize = 8192
+
 const (
 	defaultBatches = 4
 	defaultMaxBad  = 0.01
 	// minBad samples of an epoch may be bad whatever MaxBad is, so that a few
 	// do not stop a run on a small dataset.
 	minBad = 8
-	// maxSize and maxBatchSize keep a batch's memory countable in 63 bits.
-	maxSize      = 8192
+	// MaxSize and maxBatchSize keep a batch's memory countable in 63 bits.
 	maxBatchSize = 1 << 20
 	// maxBatchPixels, of one view of each pair, makes slabs of 6 GiB at most.
 	maxBatchPixels = 1 << 30
@@ -84,8 +86,8 @@ func (c *Config) Validate() error {
 	switch {
 	case c.Dataset == nil:
 		return errors.New("pipeline: Dataset is missing")
-	case c.Size < 1 || c.Size > maxSize:
-		return fmt.Errorf("pipeline: Size is %d, must be from 1 to %d", c.Size, maxSize)
+	case c.Size < 1 || c.Size > MaxSize:
+		return fmt.Errorf("pipeline: Size is %d, must be from 1 to %d", c.Size, MaxSize)
 	case c.BatchSize < 1 || c.BatchSize > maxBatchSize:
 		return fmt.Errorf("pipeline: BatchSize is %d, must be from 1 to %d", c.BatchSize, maxBatchSize)
 	case int64(c.BatchSize)*int64(c.Size)*int64(c.Size) > maxBatchPixels:

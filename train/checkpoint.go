@@ -15,6 +15,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/seed-436d2970/pixpro/augment"
@@ -245,8 +246,10 @@ func checkpointNames(output string) ([]string, error) {
 	}
 	var names []string
 	for _, e := range entries {
-		if e.IsDir() && strings.HasPrefix(e.Name(), stepPrefix) {
-			names = append(names, e.Name())
+		digits, ok := strings.CutPrefix(e.Name(), stepPrefix)
+		step, err := strconv.ParseInt(digits, 10, 64)
+		if ok && err == nil && e.IsDir() && e.Name() == stepName(step) {
+			names = append(names, e.Name()) // others are somebody's copies
 		}
 	}
 	slices.SortFunc(names, compareSteps)

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/seed-436d2970/pixpro/pipeline"
 	"github.com/seed-436d2970/pixpro/train/device"
 	"github.com/seed-436d2970/pixpro/train/model"
 	"github.com/seed-436d2970/pixpro/train/objective"
@@ -106,6 +107,8 @@ func (c *Config) Validate() error {
 		err = fmt.Errorf("size %d: with the %s stem a cell is %d pixels wide; use at least one", c.Size, c.Stem, encoder.Stride())
 	case encoder.Deep && c.Size%encoder.Stride() != 0:
 		err = fmt.Errorf("size %d: architectures with a deep stem want a multiple of %d", c.Size, encoder.Stride())
+	case c.Size > pipeline.MaxSize:
+		err = fmt.Errorf("size %d: use up to %d", c.Size, pipeline.MaxSize)
 	case c.BatchSize < 1:
 		err = fmt.Errorf("batch %d: must be positive", c.BatchSize)
 	case c.Accumulate < 1:
@@ -180,7 +183,8 @@ func (c *Config) schedule(batchesPerEpoch int64) optim.Schedule {
 
 // differences lists the fields in which a run that goes on from a checkpoint
 // of another may not differ, because its samples or parameters would: all but
-// epochs and what concerns checkpoints.
+// epochs, what concerns checkpoints, and the device and its precision, which
+// are warned of.
 func (c *Config) differences(saved *Config) []string {
 	var list []string
 	for _, f := range []struct {
@@ -194,6 +198,7 @@ func (c *Config) differences(saved *Config) []string {
 		{"pixpro-transform-layer", saved.PixProTransformLayer, c.PixProTransformLayer}, {"instance", saved.Instance, c.Instance},
 		{"base-lr", saved.BaseLR, c.BaseLR}, {"weight-decay", saved.WeightDecay, c.WeightDecay}, {"warmup-epoch", saved.WarmupEpochs, c.WarmupEpochs},
 		{"optimizer", saved.Optimizer, c.Optimizer}, {"momentum", saved.Momentum, c.Momentum}, {"lr-scheduler", saved.LRScheduler, c.LRScheduler},
+		{"lr-decay-epochs", fmt.Sprint(saved.LRDecayEpochs), fmt.Sprint(c.LRDecayEpochs)}, {"lr-decay-rate", saved.LRDecayRate, c.LRDecayRate},
 		{"pixpro-p", saved.PixProGamma, c.PixProGamma}, {"pixpro-momentum", saved.PixProMomentum, c.PixProMomentum},
 		{"pixpro-pos-ratio", saved.PixProPositiveRatio, c.PixProPositiveRatio}, {"pixpro-clamp-value", saved.PixProClamp, c.PixProClamp},
 		{"pixcontrast-tau", saved.PixContrastTau, c.PixContrastTau}, {"pixpro-ins-loss-weight", saved.InstanceWeight, c.InstanceWeight},

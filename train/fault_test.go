@@ -12,9 +12,13 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/seed-436d2970/pixpro/augment"
 	"github.com/seed-436d2970/pixpro/internal/atomicfile"
 	"github.com/seed-436d2970/pixpro/internal/atomicfile/atomicfiletest"
 	"github.com/seed-436d2970/pixpro/internal/safetensors"
+	"github.com/seed-436d2970/pixpro/pipeline"
+	"github.com/seed-436d2970/pixpro/shards"
+	"github.com/seed-436d2970/pixpro/train/device/cpu"
 )
 
 // someContents is a small checkpoint whose tensors are made of its step.
@@ -267,6 +271,125 @@ func TestResumeCompletesTheLastSave(t *testing.T) {
 	names, err := checkpointNames(cfg.Output)
 	if diff := cmp.Diff([]string{newest}, names); err != nil || diff != "" {
 		t.Errorf("left %v: %s", err, diff)
+	}
+}
+
+// brokenSource ends with an error after some batches.
+type brokenSource struct {
+	*pipeline.Pipeline
+	left   int
+	failed bool
+}
+
+var errRead = errors.New("input/output error")
+
+func (s *brokenSource) Next() bool {
+	s.left--
+	s.failed = s.left < 0
+	return !s.failed && s.Pipeline.Next()
+}
+
+func (s *brokenSource) Err() error {
+	if s.failed {
+		return errRead
+	}
+	return s.Pipeline.Err()
+}
+
+// TestFailedReadInsideAStep loses the source before a step of three batches and
+// inside of it, which is not saved: the resumed run ends as an unbroken one.
+func TestFailedReadInsideAStep(t *testing.T) {
+	data := makeShards(t)
+	configure := func() Config {
+		cfg := tiny(data, t.TempDir())
+		cfg.Accumulate, cfg.Resume, cfg.SaveEvery = 3, "auto", Interval{} // at the end
+		return cfg
+	}
+	whole := configure()
+	if err := trainFor(t, whole, 0); err != nil {
+		t.Fatal(err)
+	}
+	_, want := outcome(t, whole.Output)
+	for batches, saved := range map[int]bool{6: true, 7: false, 8: false} {
+		cfg := configure()
+		dataset, err := shards.Open(cfg.Shards)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer dataset.Close()
+		recipe, err := augment.LookupRecipe(cfg.Recipe)
+		if err != nil {
+			t.Fatal(err)
+		}
+		run, err := New(cpu.New(2), cfg, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := pipeline.Open(t.Context(), pipeline.Config{Dataset: dataset, Recipe: recipe, Size: cfg.Size, BatchSize: cfg.BatchSize, Epochs: cfg.Epochs})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer p.Close()
+		if err := run.Run(t.Context(), &brokenSource{Pipeline: p, left: batches}); !errors.Is(err, errRead) {
+			t.Fatalf("after %d batches: %v", batches, err)
+		}
+		if names, err := checkpointNames(cfg.Output); err != nil || saved != (len(names) > 0) {
+			t.Errorf("after %d batches there are checkpoints %v (%v)", batches, names, err)
+		}
+		if err := trainFor(t, cfg, 0); err != nil {
+			t.Fatal(err)
+		}
+		if _, got := outcome(t, cfg.Output); !cmp.Equal(want, got) {
+			t.Errorf("broken after %d batches, the resumed run ended differently", batches)
+		}
+	}
+}
+
+// TestCopiesAreNoCheckpoints has folders beside the checkpoints that somebody
+// put there.
+func TestCopiesAreNoCheckpoints(t *testing.T) {
+	output := t.TempDir()
+	mustSave(t, output, 4)
+	mustSave(t, output, 10)
+	root := filepath.Join(output, checkpointsDir)
+	for _, name := range []string{"step-00000004-good", "step-000000012", "step-12", "step--0000001"} {
+		if err := os.CopyFS(filepath.Join(root, name), os.DirFS(filepath.Join(root, stepName(4)))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c, err := newestCheckpoint(output, func(err error) { t.Error(err) })
+	if err != nil || c.State.Step != 10 {
+		t.Errorf("the newest is %+v (%v), want that of step 10", c, err)
+	}
+}
+
+// TestMetricsOfARunInAnotherOutput has a run that goes on in a folder of its
+// own, is broken with a damaged line at the end of its metrics, and goes on again.
+func TestMetricsOfARunInAnotherOutput(t *testing.T) {
+	data := makeShards(t)
+	base := tiny(data, t.TempDir())
+	if err := trainFor(t, base, 6); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	cfg := tiny(data, t.TempDir())
+	cfg.Resume = filepath.Join(base.Output, checkpointsDir, stepName(6))
+	if err := trainFor(t, cfg, 2); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(filepath.Join(cfg.Output, MetricsFile), os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteString("{\"step\":9,\"lo\x00\x00\n"); err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	cfg.Resume = "auto"
+	if err := trainFor(t, cfg, 0); err != nil {
+		t.Fatal(err)
+	}
+	if metrics, _ := outcome(t, cfg.Output); len(metrics) != 9 || metrics[0].Step != 7 || metrics[8].Step != 15 {
+		t.Errorf("the metrics are %+v, want those of steps 7 to 15", metrics)
 	}
 }
 

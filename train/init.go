@@ -70,8 +70,6 @@ func ReadWeights(path string) (*Weights, error) {
 const (
 	queryEncoder = "encoder."
 	keyEncoder   = "encoder_k."
-	queryHead    = "projector."
-	keyHead      = "projector_k."
 )
 
 // Encoder returns the tensors of the encoder, or of the key encoder, under
@@ -191,11 +189,8 @@ func initialise(m *model.Model, d device.Device, path string) (*InitReport, erro
 // queryName is the name of a key parameter's counterpart in the query branch;
 // other names stay.
 func queryName(name string) string {
-	if short, ok := strings.CutPrefix(name, keyEncoder); ok {
-		return queryEncoder + short
-	}
-	if short, ok := strings.CutPrefix(name, keyHead); ok {
-		return queryHead + short
+	if part, rest, ok := strings.Cut(name, "."); ok {
+		return strings.TrimSuffix(part, "_k") + "." + rest
 	}
 	return name
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/seed-436d2970/pixpro/internal/safetensors"
 	"github.com/seed-436d2970/pixpro/train/device/cpu"
+	"github.com/seed-436d2970/pixpro/train/model"
 	"github.com/seed-436d2970/pixpro/train/nn"
 )
 
@@ -28,6 +29,27 @@ func otherModel(t *testing.T, cfg Config) map[string]safetensors.Tensor {
 		tensors[p.Name] = safetensors.New(p.Name, shape64(p.Shape), values)
 	}
 	return tensors
+}
+
+// TestInitCopiesEveryKeyHead has a file without key branch and heads of whole
+// images.
+func TestInitCopiesEveryKeyHead(t *testing.T) {
+	cfg := tiny("", t.TempDir())
+	cfg.Instance = model.BYOL
+	var tensors []safetensors.Tensor
+	for name, tensor := range otherModel(t, cfg) {
+		if !strings.Contains(name, "_k.") {
+			tensors = append(tensors, tensor)
+		}
+	}
+	cfg.Init = writeTensors(t, tensors)
+	trainer, err := New(cpu.New(1), cfg, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := trainer.Init(); len(r.Random) > 0 {
+		t.Errorf("left at random: %v", r.Random)
+	}
 }
 
 func TestInitTakesWhatFits(t *testing.T) {

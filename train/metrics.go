@@ -44,7 +44,7 @@ func readMetrics(output string, last int64) ([]Metrics, error) {
 		return nil, fmt.Errorf("train: metrics: %w", err)
 	}
 	var all []Metrics
-	for line := 1; len(data) > 0 && int64(len(all)) < last; line++ {
+	for line := 1; len(data) > 0 && (len(all) == 0 || all[len(all)-1].Step < last); line++ {
 		text, rest, finished := bytes.Cut(data, []byte("\n"))
 		data = rest
 		var m Metrics
@@ -69,7 +69,7 @@ func openMetrics(output string, step int64) (*metricsWriter, error) {
 	var kept bytes.Buffer
 	enc := json.NewEncoder(&kept)
 	if step > 0 {
-		// A line a step, and those up to a checkpoint were flushed before it.
+		// Lines up to a checkpoint were flushed before it; those behind may be damaged.
 		before, err := readMetrics(output, step)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err

@@ -45,6 +45,7 @@ type Trainer struct {
 	init    *InitReport // nil for a run that is resumed or starts at random
 
 	step     int64 // done
+	partial  bool  // the model has learnt from a part of the next step
 	position pipeline.Position
 	saved    int64 // step of the last checkpoint, 0 for none
 	savedAt  time.Time
@@ -112,11 +113,24 @@ func findCheckpoint(cfg *Config, warn func(error)) (*Checkpoint, error) {
 		return nil, err
 	}
 	if len(names) > 0 {
+		if !own(cfg.Output, checkpoint.Dir) {
+			return nil, fmt.Errorf("train: output %s has checkpoints of another run than %s to resume from: choose an empty output", cfg.Output, checkpoint.Dir)
+		}
 		if last := names[len(names)-1]; compareSteps(last, stepName(checkpoint.State.Step)) > 0 {
 			return nil, fmt.Errorf("train: output %s has %s, later than %s to resume from: choose another output", cfg.Output, last, checkpoint.Dir)
 		}
 	}
 	return checkpoint, nil
+}
+
+// own says whether a checkpoint lies in a training output.
+func own(output, checkpoint string) bool {
+	root, err := os.Stat(filepath.Join(output, checkpointsDir))
+	if err != nil {
+		return false
+	}
+	above, err := os.Stat(filepath.Dir(filepath.Clean(checkpoint)))
+	return err == nil && os.SameFile(root, above)
 }
 
 func (t *Trainer) restore(c *Checkpoint) error {
@@ -223,6 +237,9 @@ func (t *Trainer) Run(ctx context.Context, src Source) error {
 		}
 	}
 	if err := src.Err(); err != nil && ctx.Err() == nil {
+		if t.partial {
+			return fmt.Errorf("train: in step %d: %w: a part of a step is not saved; the last checkpoint is of step %d", t.step+1, err, t.saved)
+		}
 		return errors.Join(fmt.Errorf("train: after step %d: %w", t.step, err), t.save(src))
 	}
 	if t.step == 0 && ctx.Err() == nil {
@@ -261,7 +278,13 @@ func (t *Trainer) next(src Source, m *Metrics) (bool, error) {
 	for micro := range t.cfg.Accumulate {
 		asked := time.Now()
 		if !src.Next() {
-			return false, nil
+			if micro == 0 {
+				return false, nil
+			}
+			if t.partial = src.Err() != nil; t.partial {
+				return false, nil
+			}
+			break // the stream's end: images were lost, and the last step has fewer batches
 		}
 		m.DataWaitSeconds += time.Since(asked).Seconds()
 		batch, err := pipeline.ViewBatch(src.Record())
@@ -352,9 +375,10 @@ func (t *Trainer) due(epoch int64) bool {
 	return false
 }
 
-// save writes a checkpoint unless the last one is of this step.
+// save writes a checkpoint unless the last one is of this step, or the state is
+// of none.
 func (t *Trainer) save(src Source) error {
-	if t.step == t.saved {
+	if t.step == t.saved || t.partial {
 		return nil
 	}
 	if err := t.metrics.flush(); err != nil {
@@ -383,7 +407,7 @@ func (t *Trainer) save(src Source) error {
 // and removes older ones.
 func (t *Trainer) completeSave() error {
 	root := filepath.Join(t.cfg.Output, checkpointsDir)
-	if t.resumed == nil || filepath.Dir(filepath.Clean(t.resumed.Dir)) != root {
+	if t.resumed == nil || !own(t.cfg.Output, t.resumed.Dir) {
 		return nil // a new run, or one that begins where another was
 	}
 	if name, err := latest(t.cfg.Output); err != nil || name != stepName(t.step) {

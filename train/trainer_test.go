@@ -225,6 +225,10 @@ func TestNewRefusesWhatWouldGoWrong(t *testing.T) {
 	if err := trainFor(t, cfg, 2); !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
 	}
+	other := tiny(data, t.TempDir())
+	if err := trainFor(t, other, 2); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		name   string
 		change func(*Config)
@@ -233,8 +237,11 @@ func TestNewRefusesWhatWouldGoWrong(t *testing.T) {
 		{"a used output", func(c *Config) {}, "continue it with resume auto"},
 		{"another width", func(c *Config) { c.Resume, c.Width = "auto", 0.125 }, "width was 0.0625, not 0.125"},
 		{"another learning rate", func(c *Config) { c.Resume, c.BaseLR = "auto", 1 }, "base-lr was 16, not 1"},
+		{"another decay", func(c *Config) { c.Resume, c.LRDecayRate = "auto", 0.5 }, "lr-decay-rate was 0.1, not 0.5"},
 		{"another seed", func(c *Config) { c.Resume, c.Seed = "auto", 9 }, "seed was 0, not 9"},
+		{"another run's output", func(c *Config) { c.Resume = filepath.Join(other.Output, checkpointsDir, stepName(2)) }, "of another run"},
 		{"no such checkpoint", func(c *Config) { c.Resume = filepath.Join(data, "nothing") }, "unsound checkpoint"},
+		{"a size beyond memory", func(c *Config) { c.Size = 2_000_000_000 }, "size 2000000000: use up to"},
 		{"a bad option", func(c *Config) { c.Epochs = 0 }, "epochs 0: must be positive"},
 	} {
 		changed := cfg

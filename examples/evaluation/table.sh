@@ -18,10 +18,14 @@ images=${IMAGES:-2000}
 val_images=${VAL_IMAGES:-500}
 
 mkdir -p "$out/results"
+exec 9>"$out/lock"
+if command -v flock >/dev/null; then flock 9; fi # another of these may be making the same
 [ -e "$out/train" ] || "$pixpro" demo dataset --out "$out/train" --masks "$out/train-masks" --images "$images"
 [ -e "$out/val" ] || "$pixpro" demo dataset --out "$out/val" --masks "$out/val-masks" --images "$val_images" --seed 1
 [ -e "$out/shards/manifest.json" ] || "$pixpro" shard --in "$out/train" --out "$out/shards" --resume
 [ -e "$out/val-shards/manifest.json" ] || "$pixpro" shard --in "$out/val" --out "$out/val-shards" --resume
+
+exec 9>&-
 
 # A small encoder with 6 x 6 cells, the same for all. The recipe is byol for
 # small views: crops of at least a fifth of the image, and blur of as large a
@@ -47,8 +51,8 @@ measure() {
   local file=$out/results/$1.json
   shift
   [ -e "$file" ] && return
-  "$@" --json >"$file.part"
-  mv "$file.part" "$file"
+  "$@" --json >"$file.part$$"
+  mv "$file.part$$" "$file"
 }
 
 folders=(--train "$out/train" --masks "$out/train-masks" --val "$out/val" --val-masks "$out/val-masks")
@@ -56,9 +60,10 @@ for seed in "${seeds[@]}"; do
   for method in "${methods[@]}"; do
     run=$out/$method-$seed
     if [ "$method" = untrained ]; then
-      weights=(--untrained "${encoder[@]}")
+      weights=(--untrained --seed "$seed" "${encoder[@]}")
     else
-      read -ra chosen <<<"$(options "$method")"
+      chosen=$(options "$method")
+      read -ra chosen <<<"$chosen"
       if [ ! -e "$run/done" ]; then
         "$pixpro" train --shards "$out/shards" --output "$run" --seed "$seed" --resume auto "${training[@]}" "${chosen[@]}"
         touch "$run/done"
@@ -73,8 +78,8 @@ for seed in "${seeds[@]}"; do
   done
 done
 
-# How PixPro's features grow: the checkpoints of the first seed.
-run=$out/pixpro-${seeds[0]}
+# How PixPro's features grow: the checkpoints of seed 0.
+run=$out/pixpro-0
 if [ -e "$run/done" ]; then
   for checkpoint in "$run"/checkpoints/step-*; do
     measure "curve-$(basename "$checkpoint")" "$pixpro" eval segment --checkpoint "$checkpoint" --size $size "${folders[@]}"

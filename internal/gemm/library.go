@@ -33,6 +33,11 @@ func openLibrary() (implementation, error) {
 	if err != nil {
 		return implementation{}, err
 	}
+	if kind, err := lib.Symbol("openblas_get_parallel"); err == nil {
+		if r, _, _ := purego.SyscallN(kind); int32(r) != openblasPthreads {
+			return implementation{}, fmt.Errorf("%s is an OpenBLAS built without threads or with OpenMP: calls from several goroutines are wrong or differ from run to run; install the build with pthreads (Debian: libopenblas0-pthread), or name it by PIXPRO_BLAS", lib.Name)
+		}
+	}
 	if setThreads, err := lib.Symbol("openblas_set_num_threads"); err == nil {
 		purego.SyscallN(setThreads, 1)
 	}
@@ -42,6 +47,12 @@ func openLibrary() (implementation, error) {
 	}
 	return impl, nil
 }
+
+// openblasPthreads is what openblas_get_parallel gives for builds whose calls may
+// come from any thread and are told for all of them to use one. Those without
+// threads (0) share buffers between calls, and OpenMP's (2) know one thread for
+// the thread that says so alone.
+const openblasPthreads = 1
 
 // fortranArguments is what the Fortran interface wants pointers to. It lives
 // on the heap so that its address stays while the library reads it.

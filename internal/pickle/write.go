@@ -109,7 +109,7 @@ func (e *encoder) items(d *Dict) {
 }
 
 func (e *encoder) counted(op byte, b []byte) {
-	if len(b) > math.MaxUint32 {
+	if uint64(len(b)) > math.MaxUint32 {
 		e.fail("%d bytes in one piece", len(b))
 		return
 	}

@@ -74,7 +74,7 @@ masks. A mask is a PNG, grey or with a palette, of class indices, of the image's
 size, with the image's name and path but for the ending; 255 counts nowhere.`,
 		Example: `  pixpro eval segment --checkpoint run/ --untrained --train images/ --masks masks/ --val val/ --val-masks val-masks/
   pixpro eval segment --checkpoint run/ --init resnet50.pth --probe mlp --train images/ --masks masks/ --val val/ --val-masks val-masks/ --json
-  pixpro eval segment --checkpoint run/checkpoints/step-1000 --checkpoint run/ --stage 3 --train images/ --masks masks/ --val val/ --val-masks val-masks/`,
+  pixpro eval segment --checkpoint run/checkpoints/step-00001000 --checkpoint run/ --stage 3 --train images/ --masks masks/ --val val/ --val-masks val-masks/`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := required(cmd, "train", "masks", "val", "val-masks"); err != nil {

@@ -94,7 +94,8 @@ func export(path, format string, keys bool, out string) (int, error) {
 		}
 	}
 	return len(tensors), writeFile(out, func(w io.Writer) error {
-		batches := 2 * c.State.Step // a batch norm sees both views, one after the other
+		// A batch norm sees both views of each of a step's batches, one after the other.
+		batches := 2 * c.State.Step * int64(c.Config.Accumulate)
 		switch format {
 		case formatTorchvision:
 			return weights.WriteTorchvision(w, tensors, batches)

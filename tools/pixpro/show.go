@@ -41,7 +41,7 @@ gives more cells than in training, unless --size is given.`,
 		Example: `  pixpro show --shards shards/ --out views.png
   pixpro show --shards shards/ --out views.png --pairs 4 --seed 7 --cells 6
   pixpro show --checkpoint run/ --image cat.jpg --at 120,80 --out cat.png
-  pixpro show --checkpoint run/checkpoints/step-1000 --checkpoint run/ --untrained --image cat.jpg --image dog.jpg --out sheet.png`,
+  pixpro show --checkpoint run/checkpoints/step-00001000 --checkpoint run/ --untrained --image cat.jpg --image dog.jpg --out sheet.png`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if len(images) > 0 {

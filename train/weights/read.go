@@ -39,6 +39,13 @@ func Read(path string) (*File, error) {
 }
 
 func read(path string) (*File, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("is no regular file (%v)", info.Mode())
+	}
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
