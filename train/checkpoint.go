@@ -161,7 +161,7 @@ func (c *Checkpoint) read() error {
 		return fmt.Errorf("%w: %s: %w", ErrCheckpoint, stateFile, err)
 	}
 	if c.State.Format != stateFormat {
-		return fmt.Errorf("format %d is not known to this version, which reads %d", c.State.Format, stateFormat)
+		return fmt.Errorf("%w: %s has format %d: it is damaged, or of a newer version than this, which reads %d", ErrCheckpoint, stateFile, c.State.Format, stateFormat)
 	}
 	if sum, err := c.State.sum(); err != nil || sum != c.State.Sum {
 		return errors.Join(fmt.Errorf("%w: %s has SHA-256 %s, was written with %s", ErrCheckpoint, stateFile, sum, c.State.Sum), err)
@@ -303,6 +303,9 @@ func save(files atomicfile.FS, output string, c contents) (dir string, err error
 	name := stepName(c.state.Step)
 	tmp := filepath.Join(root, temporary+name)
 	if err := files.MkdirAll(tmp); err != nil {
+		return "", err
+	}
+	if err := files.SyncDir(output); err != nil { // the folder of checkpoints may be new
 		return "", err
 	}
 	if err := writeContents(files, tmp, c); err != nil {

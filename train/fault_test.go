@@ -3,6 +3,7 @@ package train
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -186,8 +187,25 @@ func TestHalfDeletedCheckpointIsPassedOver(t *testing.T) {
 		if err := os.WriteFile(path, changed, 0o666); err != nil {
 			t.Fatal(err)
 		}
-		if !bytes.Equal(whole, changed) {
-			checkPassedOver(t, output, "with a changed byte in "+name)
+		checkPassedOver(t, output, "with a changed byte in "+name)
+		if name != stateFile {
+			continue
+		}
+		// Any byte of the state: it is found, or names a field that is 0 anyway.
+		var want State
+		if err := json.Unmarshal(whole, &want); err != nil {
+			t.Fatal(err)
+		}
+		for i := range whole {
+			changed := bytes.Clone(whole)
+			changed[i] ^= 1
+			if err := os.WriteFile(path, changed, 0o666); err != nil {
+				t.Fatal(err)
+			}
+			c, err := OpenCheckpoint(filepath.Dir(path))
+			if err == nil && !cmp.Equal(c.State, want) || err != nil && !errors.Is(err, ErrCheckpoint) {
+				t.Errorf("with byte %d of %s changed: %+v (%v)", i, name, c, err)
+			}
 		}
 	}
 }
@@ -376,6 +394,9 @@ func TestMetricsOfARunInAnotherOutput(t *testing.T) {
 	if err := trainFor(t, cfg, 2); !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
 	}
+	if names, err := checkpointNames(cfg.Output); err != nil || !cmp.Equal(names, []string{stepName(8)}) {
+		t.Errorf("the new output has %v (%v)", names, err)
+	}
 	f, err := os.OpenFile(filepath.Join(cfg.Output, MetricsFile), os.O_WRONLY|os.O_APPEND, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -388,8 +409,18 @@ func TestMetricsOfARunInAnotherOutput(t *testing.T) {
 	if err := trainFor(t, cfg, 0); err != nil {
 		t.Fatal(err)
 	}
-	if metrics, _ := outcome(t, cfg.Output); len(metrics) != 9 || metrics[0].Step != 7 || metrics[8].Step != 15 {
+	metrics, want := outcome(t, cfg.Output)
+	if len(metrics) != 9 || metrics[0].Step != 7 || metrics[8].Step != 15 {
 		t.Errorf("the metrics are %+v, want those of steps 7 to 15", metrics)
+	}
+	// What has ended is saved in a new output, too.
+	ended := tiny(data, t.TempDir())
+	ended.Resume = cfg.Output
+	if err := trainFor(t, ended, 0); err != nil {
+		t.Fatal(err)
+	}
+	if c, err := OpenCheckpoint(ended.Output); err != nil || c.State.Files[modelFile] != want[modelFile] {
+		t.Errorf("an ended run's checkpoint in a new output is %+v (%v)", c, err)
 	}
 }
 

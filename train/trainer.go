@@ -47,7 +47,7 @@ type Trainer struct {
 	step     int64 // done
 	partial  bool  // the model has learnt from a part of the next step
 	position pipeline.Position
-	saved    int64 // step of the last checkpoint, 0 for none
+	saved    int64 // step of the output's last checkpoint, 0 for none
 	savedAt  time.Time
 	events   *eventWriter
 	pictured int64          // epochs, counted from 1, whose views are among the events
@@ -162,7 +162,10 @@ func (t *Trainer) restore(c *Checkpoint) error {
 	if err != nil {
 		return err
 	}
-	t.resumed, t.step, t.saved, t.position = c, c.State.Step, c.State.Step, c.State.Position
+	t.resumed, t.step, t.position = c, c.State.Step, c.State.Position
+	if own(t.cfg.Output, c.Dir) {
+		t.saved = t.step
+	}
 	return nil
 }
 
@@ -243,6 +246,9 @@ func (t *Trainer) Run(ctx context.Context, src Source) error {
 		return errors.Join(fmt.Errorf("train: after step %d: %w", t.step, err), t.save(src))
 	}
 	if t.step == 0 && ctx.Err() == nil {
+		if total == 0 {
+			return fmt.Errorf("train: accumulate %d: all %d epochs have only %d batches, not enough for a step", t.cfg.Accumulate, t.cfg.Epochs, int64(t.cfg.Epochs)*src.BatchesPerEpoch())
+		}
 		return errors.New("train: no step was made: none of the images could be read")
 	}
 	if t.step == total {

@@ -242,6 +242,7 @@ func TestNewRefusesWhatWouldGoWrong(t *testing.T) {
 		{"another run's output", func(c *Config) { c.Resume = filepath.Join(other.Output, checkpointsDir, stepName(2)) }, "of another run"},
 		{"no such checkpoint", func(c *Config) { c.Resume = filepath.Join(data, "nothing") }, "unsound checkpoint"},
 		{"a size beyond memory", func(c *Config) { c.Size = 2_000_000_000 }, "size 2000000000: use up to"},
+		{"no step at all", func(c *Config) { c.Output, c.Accumulate = filepath.Join(other.Output, "new"), 100 }, "not enough for a step"},
 		{"a bad option", func(c *Config) { c.Epochs = 0 }, "epochs 0: must be positive"},
 	} {
 		changed := cfg
