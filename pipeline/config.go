@@ -66,7 +66,8 @@ type Config struct {
 
 	// MaxBad is the fraction of an epoch's samples that may be unreadable; such
 	// samples are left out of their batches. 0: 0.01; below 0: none. Above 0, 8
-	// samples always may be. An epoch that Start cuts counts what follows.
+	// samples always may be, but never all of an epoch. An epoch that Start cuts
+	// counts what follows.
 	MaxBad float64
 
 	Workers int // goroutines that decode and augment; 0: one a core
@@ -154,7 +155,7 @@ func (c *Config) maxBad(n int64) int64 {
 	if c.MaxBad < 0 {
 		return 0
 	}
-	return max(minBad, int64(c.MaxBad*float64(n)))
+	return min(max(minBad, int64(c.MaxBad*float64(n))), n-1)
 }
 
 // Open starts reading. The pipeline ends with its stream, when ctx is

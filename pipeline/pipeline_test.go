@@ -318,6 +318,20 @@ func TestTooManyBadSamplesEndTheStream(t *testing.T) {
 	}
 }
 
+// TestNoReadableSampleEndsTheStream keeps a stream without an end from going
+// through the same bad samples for ever.
+func TestNoReadableSampleEndsTheStream(t *testing.T) {
+	for _, maxBad := range []float64{0, 1} {
+		cfg := config(t, dataset(t, 5, 0, 1, 2, 3, 4))
+		cfg.MaxBad, cfg.Epochs, cfg.Limit, cfg.KeepLast = maxBad, 0, 10, true
+		p := checked(t, context.Background(), cfg)
+		var tooMany *TooManyBadError
+		if p.Next() || !errors.As(p.Err(), &tooMany) || tooMany.Bad != 5 || tooMany.Samples != 5 {
+			t.Errorf("MaxBad %g: error is %v", maxBad, p.Err())
+		}
+	}
+}
+
 // A batch of which no pair is left does not appear.
 func TestBatchOfBadSamplesOnly(t *testing.T) {
 	cfg := config(t, dataset(t, 12, 4, 5, 6, 7))

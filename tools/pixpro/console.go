@@ -227,3 +227,13 @@ func required(cmd *cobra.Command, names ...string) error {
 	}
 	return nil
 }
+
+// refuse refuses the first of the named flags that was given, and says why.
+func refuse(cmd *cobra.Command, why string, names ...string) error {
+	for _, name := range names {
+		if cmd.Flags().Changed(name) {
+			return usageError{fmt.Errorf("--%s %s", name, why)}
+		}
+	}
+	return nil
+}

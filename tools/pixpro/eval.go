@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"math"
 	"path/filepath"
@@ -12,9 +11,9 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/seed-436d2970/pixpro/augment"
 	processor "github.com/seed-436d2970/pixpro/internal/cpu"
 	"github.com/seed-436d2970/pixpro/internal/safetensors"
+	"github.com/seed-436d2970/pixpro/pipeline"
 	"github.com/seed-436d2970/pixpro/train"
 	"github.com/seed-436d2970/pixpro/train/device/cpu"
 	"github.com/seed-436d2970/pixpro/train/evaluate"
@@ -87,8 +86,11 @@ func (e *encoderFlags) sources() ([]encoderSource, error) {
 	if err := checkStage(e.stage); err != nil {
 		return nil, err
 	}
-	if e.size < 0 {
-		return nil, usageError{fmt.Errorf("--size %d: must not be negative", e.size)}
+	if e.size < 0 || e.size > pipeline.MaxSize {
+		return nil, usageError{fmt.Errorf("--size %d: use up to %d", e.size, pipeline.MaxSize)}
+	}
+	if e.threads < 0 {
+		return nil, usageError{fmt.Errorf("--threads %d: must not be negative", e.threads)}
 	}
 	if len(e.checkpoints)+len(e.inits) == 0 && !e.untrained {
 		return nil, usageError{fmt.Errorf("name weights with --checkpoint or --init, or ask for --untrained ones")}
@@ -164,13 +166,13 @@ func (e *encoderFlags) open(s encoderSource) (*evaluate.Extractor, func(), error
 	return evaluate.NewExtractor(encoders, e.stage), free, nil
 }
 
-// extract computes the maps of n images with a progress bar.
-func extract(ctx context.Context, x *evaluate.Extractor, what string, n int, load func(l *evaluate.Loader, i int) (augment.Planes, error)) (*evaluate.Features, error) {
+// counter shows a progress bar of n images. step counts one and may be called
+// from several goroutines.
+func counter(what string, n int) (step, finish func()) {
 	bar := newProgress(what, int64(n), false)
-	defer bar.finish()
 	var done atomic.Int64
 	shown := make(chan struct{}, 1) // holds the right to draw
-	features, err := x.Run(ctx, n, load, func() {
+	step = func() {
 		now := done.Add(1)
 		select {
 		case shown <- struct{}{}:
@@ -178,11 +180,8 @@ func extract(ctx context.Context, x *evaluate.Extractor, what string, n int, loa
 			<-shown
 		default: // another goroutine is drawing
 		}
-	})
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", what, err)
 	}
-	return features, nil
+	return step, bar.finish
 }
 
 // table lays rows out in columns; the first row is the head.

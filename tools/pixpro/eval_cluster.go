@@ -38,8 +38,8 @@ class that most of their pixels have.`,
 			if err := checkClasses(classes); err != nil {
 				return err
 			}
-			if opts.K < 0 || opts.Restarts < 1 {
-				return usageError{fmt.Errorf("--clusters %d --restarts %d: clusters must not be negative, restarts at least 1", opts.K, opts.Restarts)}
+			if opts.K < 0 || opts.Restarts < 1 || opts.Iterations < 1 {
+				return usageError{fmt.Errorf("--clusters %d --restarts %d --iterations %d: clusters must not be negative, the others at least 1", opts.K, opts.Restarts, opts.Iterations)}
 			}
 			sources, err := encoders.sources()
 			if err != nil {
@@ -92,11 +92,21 @@ func evalCluster(ctx context.Context, encoders *encoderFlags, sources []encoderS
 		if err != nil {
 			return nil, err
 		}
-		scores, err := evaluate.Cluster(ctx, features, folder.Masks, classes, opts)
+		scores, err := clusterFeatures(ctx, s.name, features, folder.Masks, classes, opts)
 		if err != nil {
 			return nil, err
 		}
 		report.Models = append(report.Models, denseResult{Model: s.name, Step: s.step, Scores: scores.Scores, ClassOf: scores.ClassOf})
 	}
 	return report, nil
+}
+
+// clusterFeatures clusters with a progress bar: k-means ends no later than it.
+func clusterFeatures(ctx context.Context, name string, f *evaluate.Features, masks []evaluate.Mask, classes int, opts evaluate.ClusterOptions) (evaluate.ClusterScores, error) {
+	bar := newProgress(name+": k-means", 0, false)
+	defer bar.finish()
+	opts.Step = func(restart, iteration int) {
+		bar.set(int64(restart*opts.Iterations+iteration), int64(opts.Restarts*opts.Iterations), "")
+	}
+	return evaluate.Cluster(ctx, f, masks, classes, opts)
 }

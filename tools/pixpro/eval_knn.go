@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -128,29 +130,50 @@ func openLabelled(dir string) (*labelled, error) {
 	return l, nil
 }
 
-// translate numbers the labels as the other dataset does, by the classes' names.
+// translate numbers the labels as the other dataset does.
 func (l *labelled) translate(other *labelled) error {
-	index := map[string]int{}
-	for i, name := range other.Classes() {
-		index[name] = i
-	}
 	names := l.Classes()
-	if len(names) == 0 || len(index) == 0 {
-		return nil // labels without names are numbers that mean the same in both
+	index, err := matchClasses(names, other.Classes())
+	if err != nil {
+		return fmt.Errorf("%s and %s: %w", l.dir, other.dir, err)
 	}
 	for i, label := range l.labels {
-		class, ok := index[names[label]]
-		if !ok {
-			return fmt.Errorf("%s has the class %s, which %s has not", l.dir, names[label], other.dir)
+		if index[label] < 0 {
+			return fmt.Errorf("%s has images of class %d (%q), a name that %s has not", l.dir, label, names[label], other.dir)
 		}
-		l.labels[i] = class
+		l.labels[i] = index[label]
 	}
 	return nil
 }
 
+// matchClasses says which class of another dataset each has the name of, -1 for
+// none. Where no class of either has a name, as in many WebDatasets, labels are
+// numbers that mean the same in both.
+func matchClasses(names, others []string) ([]int, error) {
+	known := func(name string) bool { return name != "" }
+	named, othersNamed := slices.ContainsFunc(names, known), slices.ContainsFunc(others, known)
+	if named != othersNamed {
+		return nil, errors.New("only one of them names its classes, so that nobody knows which labels are the same: shard both from folders of classes, or both with --labels")
+	}
+	index := make([]int, len(names))
+	for i, name := range names {
+		switch {
+		case !named:
+			index[i] = i
+		case name == "":
+			index[i] = -1
+		default:
+			index[i] = slices.Index(others, name)
+		}
+	}
+	return index, nil
+}
+
 // features computes the mean features of the images.
 func (l *labelled) features(ctx context.Context, x *evaluate.Extractor, what string, size int) (evaluate.Points, error) {
-	f, err := extract(ctx, x, what, len(l.rows), func(loader *evaluate.Loader, i int) (augment.Planes, error) {
+	step, finish := counter(what, len(l.rows))
+	defer finish()
+	return x.Means(ctx, len(l.rows), func(loader *evaluate.Loader, i int) (augment.Planes, error) {
 		s, err := l.Sample(l.rows[i])
 		if err != nil {
 			return augment.Planes{}, err
@@ -160,11 +183,7 @@ func (l *labelled) features(ctx context.Context, x *evaluate.Extractor, what str
 			return planes, fmt.Errorf("%s: %s: %w", l.dir, s.Key, err)
 		}
 		return planes, nil
-	})
-	if err != nil {
-		return evaluate.Points{}, err
-	}
-	return f.Means(), nil
+	}, step)
 }
 
 func evalKNN(ctx context.Context, encoders *encoderFlags, sources []encoderSource, trainSet, valSet *labelled, opts evaluate.NeighborsOptions) (*knnReport, error) {

@@ -2,16 +2,14 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
-	"strings"
+	"slices"
 
 	"github.com/spf13/cobra"
 
 	"github.com/seed-436d2970/pixpro/augment"
 	"github.com/seed-436d2970/pixpro/pipeline"
+	"github.com/seed-436d2970/pixpro/shards"
 	"github.com/seed-436d2970/pixpro/train"
 	"github.com/seed-436d2970/pixpro/train/evaluate"
 )
@@ -20,6 +18,7 @@ import (
 type matchResult struct {
 	Model string `json:"model"`
 	Step  int64  `json:"step,omitempty"`
+	Cells [2]int `json:"cells"` // rows, columns
 	evaluate.MatchScores
 }
 
@@ -29,26 +28,31 @@ type matchReport struct {
 	Recipe string        `json:"recipe"`
 	Size   int           `json:"size"`
 	Stage  int           `json:"stage"`
-	Cells  [2]int        `json:"cells"` // rows, columns
 }
 
 func (r *matchReport) table() string {
 	rows := [][]string{{"weights", "top-1", "within one", "chance", "positive", "negative"}}
-	masks := r.Models[0].Inside != nil
+	masks := slices.ContainsFunc(r.Models, func(m matchResult) bool { return m.Inside != nil || m.Across != nil })
 	if masks {
 		rows[0] = append(rows[0], "inside", "across")
 	}
 	for _, m := range r.Models {
 		row := []string{modelName(m.Model, m.Step), percent(m.Top1), percent(m.WithinOne), percent(m.Chance), cosineText(m.Positive), cosineText(m.Negative)}
 		if masks {
-			row = append(row, cosineText(*m.Inside), cosineText(*m.Across))
+			row = append(row, cosineText(m.Inside), cosineText(m.Across))
 		}
 		rows = append(rows, row)
 	}
 	return table(rows)
 }
 
-func cosineText(v float64) string { return fmt.Sprintf("%.3f", v) }
+// cosineText writes a mean, of which there may be none.
+func cosineText(v *float64) string {
+	if v == nil {
+		return "-"
+	}
+	return fmt.Sprintf("%.3f", *v)
+}
 
 // matchOptions are what eval match measures on.
 type matchOptions struct {
@@ -110,18 +114,25 @@ of cells in an object with those outside of it; class 0 is the background.`,
 	return cmd
 }
 
-// matchPair is a pair of views to measure on.
-type matchPair struct {
-	views  [2]augment.Planes
-	coords [2][4]float32
-	mask   *evaluate.Mask // nil without masks
-}
+// matchBatch is how many pairs are in memory at a time.
+const matchBatch = 32
 
 func evalMatch(ctx context.Context, encoders *encoderFlags, sources []encoderSource, opts matchOptions) (*matchReport, error) {
 	opts.views.size, opts.views.seed, opts.views.workers = encoders.size, encoders.seed, encoders.workers()
-	pairs, err := drawPairs(ctx, opts)
+	cfg, err := opts.views.open(pipeline.Config{BatchSize: matchBatch, KeepLast: true, Limit: int64(opts.pairs)})
 	if err != nil {
 		return nil, err
+	}
+	defer cfg.Dataset.Close()
+	var masks *evaluate.MaskFiles
+	if opts.masks != "" {
+		keys, err := datasetKeys(cfg.Dataset)
+		if err != nil {
+			return nil, err
+		}
+		if masks, err = evaluate.OpenMasks(ctx, opts.masks, slices.Values(keys)); err != nil {
+			return nil, err
+		}
 	}
 	report := &matchReport{Recipe: opts.views.recipe, Size: encoders.size, Stage: encoders.stage}
 	for _, s := range sources {
@@ -129,85 +140,82 @@ func evalMatch(ctx context.Context, encoders *encoderFlags, sources []encoderSou
 		if err != nil {
 			return nil, err
 		}
-		features, err := extract(ctx, x, s.name+": features of views", 2*len(pairs), func(_ *evaluate.Loader, i int) (augment.Planes, error) {
-			return pairs[i/2].views[i%2], nil
-		})
+		r, err := matchViews(ctx, x, s.name+": features of views", cfg, masks, opts.threshold)
 		free()
 		if err != nil {
 			return nil, err
 		}
-		m := evaluate.NewMatcher(features.Rows, features.Cols, features.Channels, opts.threshold)
-		for i, p := range pairs {
-			m.Add(evaluate.View{Map: features.Maps[2*i], Coord: p.coords[0]}, evaluate.View{Map: features.Maps[2*i+1], Coord: p.coords[1]}, p.mask)
-		}
-		report.Cells = [2]int{features.Rows, features.Cols}
-		report.Models = append(report.Models, matchResult{s.name, s.step, m.Scores()})
+		r.Model, r.Step = s.name, s.step
+		report.Models = append(report.Models, r)
+		cfg.OnEvent = nil // the next encoder gets the same pairs: bad images are known
 	}
 	return report, nil
 }
 
-// drawPairs draws the pairs of views. They are kept: every encoder gets the same.
-func drawPairs(ctx context.Context, opts matchOptions) ([]matchPair, error) {
-	const batch = 32
-	cfg, err := opts.views.open(pipeline.Config{BatchSize: batch, KeepLast: true, Limit: int64(opts.pairs)})
-	if err != nil {
-		return nil, err
-	}
-	defer cfg.Dataset.Close()
-	p, err := pipeline.Open(ctx, cfg)
-	if err != nil {
-		return nil, err
-	}
-	defer p.Close()
-	var pairs []matchPair
-	for p.Next() {
-		record := p.Record()
-		b, err := pipeline.ViewBatch(record)
+func datasetKeys(d *shards.Dataset) ([]string, error) {
+	keys := make([]string, 0, d.Len())
+	for i := range d.Len() {
+		s, err := d.Sample(i)
 		if err != nil {
 			return nil, err
 		}
+		keys = append(keys, s.Key)
+	}
+	return keys, nil
+}
+
+// matchViews measures an encoder on a pipeline's pairs; masks may be nil.
+func matchViews(ctx context.Context, x *evaluate.Extractor, what string, cfg pipeline.Config, masks *evaluate.MaskFiles, threshold float64) (r matchResult, err error) {
+	p, err := pipeline.Open(ctx, cfg)
+	if err != nil {
+		return r, err
+	}
+	defer p.Close()
+	step, finish := counter(what, 2*int(cfg.Limit))
+	defer finish()
+	var m *evaluate.Matcher
+	for p.Next() {
+		b, err := pipeline.ViewBatch(p.Record())
+		if err != nil {
+			return r, err
+		}
 		n := 3 * b.Size() * b.Size()
+		f, err := x.Run(ctx, 2*b.Len(), func(_ *evaluate.Loader, i int) (augment.Planes, error) {
+			return augment.Planes{Width: b.Size(), Height: b.Size(), Pix: b.Views(i % 2)[i/2*n : (i/2+1)*n]}, nil
+		}, step)
+		if err != nil {
+			return r, err
+		}
+		if m == nil {
+			m = evaluate.NewMatcher(f.Rows, f.Cols, f.Channels, threshold)
+			r.Cells = [2]int{f.Rows, f.Cols}
+		}
 		for i := range b.Len() {
-			var pair matchPair
-			for v := range 2 {
-				pair.views[v] = augment.NewPlanes(b.Size(), b.Size())
-				copy(pair.views[v].Pix, b.Views(v)[i*n:(i+1)*n])
-				pair.coords[v] = [4]float32(b.Coords(v)[4*i:])
+			var views [2]evaluate.View
+			for v := range views {
+				views[v] = evaluate.View{Map: f.Map(2*i + v), Coord: [4]float32(b.Coords(v)[4*i:])}
 			}
-			if opts.masks != "" {
+			var mask *evaluate.Mask
+			if masks != nil {
 				sample, err := cfg.Dataset.Sample(b.Index()[i])
 				if err != nil {
-					return nil, err
+					return r, err
 				}
-				if pair.mask, err = readMask(opts.masks, sample.Key, int(sample.Width), int(sample.Height)); err != nil {
-					return nil, err
+				if mask, err = masks.Read(sample.Key, int(sample.Width), int(sample.Height)); err != nil {
+					return r, err
 				}
 			}
-			pairs = append(pairs, pair)
+			m.Add(views[0], views[1], mask)
 		}
 	}
 	if err := p.Err(); err != nil {
-		return nil, err
+		return r, err
 	}
-	if len(pairs) == 0 {
-		return nil, errors.New("no image can be read")
+	if m != nil {
+		r.MatchScores = m.Scores()
 	}
-	return pairs, nil
-}
-
-// readMask reads the mask of the image with the given key and size.
-func readMask(dir, key string, width, height int) (*evaluate.Mask, error) {
-	path := filepath.Join(dir, filepath.FromSlash(strings.TrimSuffix(key, filepath.Ext(key))+".png"))
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("mask of %s: %w", key, err)
+	if r.Queries == 0 {
+		return r, fmt.Errorf("no cell of one view has a match in the other, in %d pairs: draw more --pairs, crop larger parts with --crop, or raise --pos-ratio", cfg.Limit)
 	}
-	m, err := evaluate.DecodeMask(data)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	if m.Width != width || m.Height != height {
-		return nil, fmt.Errorf("%s is %d x %d pixels, the image %s %d x %d", path, m.Width, m.Height, key, width, height)
-	}
-	return &m, nil
+	return r, nil
 }

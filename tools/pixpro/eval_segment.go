@@ -149,7 +149,9 @@ func countClasses(wanted int, folders ...*evaluate.Folder) (int, error) {
 
 // folderFeatures computes the features of a folder's images.
 func folderFeatures(ctx context.Context, x *evaluate.Extractor, what string, f *evaluate.Folder, size int) (*evaluate.Features, error) {
-	return extract(ctx, x, what, len(f.Images), func(l *evaluate.Loader, i int) (augment.Planes, error) {
+	step, finish := counter(what, len(f.Images))
+	defer finish()
+	return x.Run(ctx, len(f.Images), func(l *evaluate.Loader, i int) (augment.Planes, error) {
 		data, err := os.ReadFile(f.Images[i])
 		if err != nil {
 			return augment.Planes{}, err
@@ -159,7 +161,7 @@ func folderFeatures(ctx context.Context, x *evaluate.Extractor, what string, f *
 			return planes, fmt.Errorf("%s: %w", f.Images[i], err)
 		}
 		return planes, nil
-	})
+	}, step)
 }
 
 func evalSegment(ctx context.Context, encoders *encoderFlags, sources []encoderSource, trainSet, valSet *evaluate.Folder, classes int, probe evaluate.ProbeOptions) (*denseReport, error) {

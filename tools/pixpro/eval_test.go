@@ -2,8 +2,8 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
-	"image"
 	"image/png"
 	"os"
 	"path/filepath"
@@ -11,8 +11,12 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/seed-436d2970/pixpro/internal/figure"
 	"github.com/seed-436d2970/pixpro/internal/safetensors"
+	"github.com/seed-436d2970/pixpro/pipeline"
+	"github.com/seed-436d2970/pixpro/train"
 	"github.com/seed-436d2970/pixpro/train/evaluate"
 )
 
@@ -90,12 +94,13 @@ func TestEvaluation(t *testing.T) {
 	var match, matchAgain matchReport
 	twice(&match, &matchAgain, "eval", "match", "--shards", path("val-shards"), "--masks", path("val-masks"), "--pairs", "9")
 	m := match.Models[0]
-	if match.Cells != [2]int{4, 4} || m.Queries == 0 || m.Pairs == 0 || m.Pairs > 9 || m.Top1 > m.WithinOne || m.Inside == nil {
+	if m.Cells != [2]int{4, 4} || m.Queries == 0 || m.Pairs == 0 || m.Pairs > 9 || m.Top1 > m.WithinOne || m.Inside == nil {
 		t.Errorf("eval match reports %+v", match)
 	}
 	untrained := match.Models[1]
-	decodeJSON(t, &match, "eval", "match", "--shards", path("val-shards"), "--pairs", "9", "--seed", "4", "--untrained", "--checkpoint", path("run"))
-	if cmp.Equal(untrained.Positive, match.Models[1].Positive) {
+	var seeded matchReport
+	decodeJSON(t, &seeded, "eval", "match", "--shards", path("val-shards"), "--pairs", "9", "--seed", "4", "--untrained", "--checkpoint", path("run"))
+	if *untrained.Positive == *seeded.Models[1].Positive {
 		t.Error("another seed gives the same random weights")
 	}
 }
@@ -136,7 +141,7 @@ func TestProbeSeesPixproFeatures(t *testing.T) {
 			}
 			cells := f.Rows * f.Cols
 			got := make([]float32, len(want))
-			for j, v := range f.Maps[i] {
+			for j, v := range f.Map(i) {
 				got[j%f.Channels*cells+j/f.Channels] = v
 			}
 			if diff := cmp.Diff(want, got); diff != "" {
@@ -171,6 +176,9 @@ func TestShowDrawsFeatures(t *testing.T) {
 		{"--image", picture, "--at", "1"},
 		{"--image", picture, "--at", "5000,1"},
 		{"--image", picture, "--shards", path("val-shards")},
+		{"--image", picture, "--recipe", "none"},
+		{"--image", picture, "--pairs", "3"},
+		{"--shards", path("val-shards")},
 	} {
 		if code, _ := pixpro(t, append(show, args...)...); code != exitUsage {
 			t.Errorf("%v ended with %d, want %d", args, code, exitUsage)
@@ -194,23 +202,202 @@ func TestOnObjectLiesDeepest(t *testing.T) {
 	}
 }
 
-func TestReadMaskRefusesOtherSizes(t *testing.T) {
-	dir := t.TempDir()
-	f, err := os.Create(filepath.Join(dir, "a.png"))
+// TestEvaluationOptions checks that each option does what it says.
+func TestEvaluationOptions(t *testing.T) {
+	path := evaluation(t)
+	run := []string{"--checkpoint", path("run")}
+	match := func(args ...string) matchResult {
+		t.Helper()
+		var r matchReport
+		decodeJSON(t, &r, append(append([]string{"eval", "match", "--shards", path("val-shards"), "--pairs", "12"}, run...), args...)...)
+		return r.Models[0]
+	}
+	base := match()
+	for _, c := range [][]string{
+		{"--which", "key-encoder"},
+		{"--stage", "3"},
+		{"--recipe", "none"},
+		{"--crop", "0.9"},
+		{"--pos-ratio", "0.3"},
+		{"--size", "48"},
+	} {
+		if got := match(c...); *got.Positive == *base.Positive {
+			t.Errorf("%v changes nothing: %+v", c, got)
+		}
+	}
+	if got := match("--pos-ratio", "0.3"); got.Chance >= base.Chance {
+		t.Errorf("chance is %g with a stricter --pos-ratio, %g without", got.Chance, base.Chance)
+	}
+	if got := match("--crop", "0.9"); got.Queries <= base.Queries {
+		t.Errorf("%d queries with larger crops, %d without", got.Queries, base.Queries)
+	}
+	if got := match("--size", "48"); got.Cells != [2]int{6, 6} {
+		t.Errorf("views of 48 pixels have %v cells", got.Cells)
+	}
+	weights, err := train.ReadWeights(path("run"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	if err := png.Encode(f, image.NewGray(image.Rect(0, 0, 3, 2))); err != nil {
+	key, err := weights.Encoder(true)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := readMask(dir, "a.jpg", 3, 2); err != nil {
-		t.Error(err)
+	e := encoderFlags{checkpoints: []string{path("run")}, which: "key-encoder", arch: "resnet18", stem: "small", width: 1, stage: 4}
+	if sources, err := e.sources(); err != nil || !cmp.Equal(sources[0].weight, key, cmp.AllowUnexported(safetensors.Tensor{})) {
+		t.Errorf("--which key-encoder takes other tensors (%v)", err)
 	}
-	if _, err := readMask(dir, "a.jpg", 2, 3); err == nil {
-		t.Error("a mask of another size is taken")
+
+	cluster := append([]string{"eval", "cluster", "--val", path("val"), "--val-masks", path("val-masks")}, run...)
+	var r denseReport
+	decodeJSON(t, &r, append(cluster, "--classes", "9")...)
+	if m := r.Models[0]; r.Classes != 9 || r.Clusters != 9 || len(m.IoU) != 9 {
+		t.Errorf("of 9 classes: %+v", r)
 	}
-	if _, err := readMask(dir, "b.jpg", 3, 2); err == nil {
-		t.Error("a missing mask is taken")
+	for _, bad := range [][]string{
+		{"--classes", "3"}, {"--clusters", "3"}, {"--iterations", "-5"}, {"--threads", "-3"}, {"--size", "100000"}, {"--stage", "5"}, {"--which", "other"},
+	} {
+		if code, _ := pixpro(t, append(cluster, bad...)...); code != exitUsage {
+			t.Errorf("%v ended with %d, want %d", bad, code, exitUsage)
+		}
+	}
+}
+
+// TestMatchSaysWhatIsMissing: masks, and images that can be read.
+func TestMatchSaysWhatIsMissing(t *testing.T) {
+	path := evaluation(t)
+	if err := os.Remove(filepath.Join(path("val-masks"), "dots", "dots_0000.png")); err != nil {
+		t.Fatal(err)
+	}
+	views := viewFlags{shards: path("val-shards"), recipe: "none"}
+	e := encoderFlags{untrained: true, which: "encoder", arch: "resnet18", stem: "small", width: 0.0625, stage: 4, size: 32, threads: 1}
+	sources, err := e.sources()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = evalMatch(t.Context(), &e, sources, matchOptions{views: views, pairs: 4, masks: path("val-masks"), threshold: 0.7})
+	if !errors.Is(err, evaluate.ErrUnmatched) || !strings.Contains(err.Error(), "dots/dots_0000.jpg has no mask") {
+		t.Errorf("without a mask: %v", err)
+	}
+	if _, err = evalMatch(t.Context(), &e, sources, matchOptions{views: views, pairs: 4, threshold: 1e-9}); err == nil || !strings.Contains(err.Error(), "--pos-ratio") {
+		t.Errorf("without a match: %v", err)
+	}
+
+	// Headers without pixels.
+	const images = 5
+	for i := range images {
+		file := filepath.Join(path("cut"), "a", fmt.Sprintf("%d.jpg", i))
+		data, err := os.ReadFile(filepath.Join(path("val"), "dots", "dots_0000.jpg"))
+		if err := errors.Join(err, os.MkdirAll(filepath.Dir(file), 0o777), os.WriteFile(file, data[:700], 0o666)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mustRun(t, "shard", "--in", path("cut"), "--out", path("cut-shards"))
+	views.shards = path("cut-shards")
+	var bad *pipeline.TooManyBadError
+	if _, err = evalMatch(t.Context(), &e, sources, matchOptions{views: views, pairs: 4, threshold: 0.7}); !errors.As(err, &bad) {
+		t.Errorf("of %d images that cannot be read: %v", images, err)
+	}
+}
+
+// TestNeighborsKnowClassesByName: other shards number them otherwise, or have
+// images of none.
+func TestNeighborsKnowClassesByName(t *testing.T) {
+	path := evaluation(t)
+	if err := os.CopyFS(path("some"), os.DirFS(path("train"))); err != nil {
+		t.Fatal(err)
+	}
+	classes, err := os.ReadDir(path("some"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Of the first class there is an image without a class left.
+	first := filepath.Join(path("some"), classes[0].Name())
+	images, err := os.ReadDir(first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.Rename(filepath.Join(first, images[0].Name()), filepath.Join(path("some"), "no class.jpg")), os.RemoveAll(first)); err != nil {
+		t.Fatal(err)
+	}
+	mustRun(t, "shard", "--in", path("some"), "--out", path("some-shards"))
+	knn := []string{"eval", "knn", "--checkpoint", path("run"), "--k", "1", "--train"}
+	var r knnReport
+	decodeJSON(t, &r, append(knn, path("train-shards"), "--val", path("some-shards"))...)
+	if r.Val != 12-len(images) || r.Models[0].Accuracy != 1 {
+		t.Errorf("images find themselves in %g of %d cases, want all of %d", r.Models[0].Accuracy, r.Val, 12-len(images))
+	}
+	if code, _ := pixpro(t, append(knn, path("some-shards"), "--val", path("train-shards"))...); code != exitFailed {
+		t.Errorf("images of a class that the neighbours lack: ended with %d, want %d", code, exitFailed)
+	}
+}
+
+func TestMatchClasses(t *testing.T) {
+	for _, c := range []struct {
+		names, others []string
+		want          []int // nil: an error
+	}{
+		{[]string{"cat", "dog"}, []string{"ant", "dog", "cat"}, []int{2, 1}},
+		{[]string{"cat", "", "dog"}, []string{"", "dog"}, []int{-1, -1, 1}},
+		{[]string{"", "", ""}, []string{"", ""}, []int{0, 1, 2}},
+		{[]string{"", ""}, []string{"", "dog"}, nil},
+		{[]string{"cat"}, []string{""}, nil},
+	} {
+		got, err := matchClasses(c.names, c.others)
+		if diff := cmp.Diff(c.want, got); diff != "" || (err != nil) != (c.want == nil) {
+			t.Errorf("%q in %q (%v, -want +got):\n%s", c.names, c.others, err, diff)
+		}
+	}
+}
+
+func TestTablesHaveTheNumbersUnderTheirNames(t *testing.T) {
+	number := func(v float64) *float64 { return &v }
+	dense := denseReport{Models: []denseResult{{Model: "run", Step: 9, Scores: evaluate.Scores{MeanIoU: 0.25, Accuracy: 0.75, IoU: []*float64{number(0.5), nil, number(0)}}}}}
+	match := matchReport{Models: []matchResult{{Model: "run", MatchScores: evaluate.MatchScores{
+		Top1: 0.11, WithinOne: 0.22, Chance: 0.03, Positive: number(0.4), Negative: number(0.05), Inside: number(0.6),
+	}}}}
+	knn := knnReport{K: 7, Models: []knnResult{{"run", 0, 0.875}}}
+	demo := demoScores{Models: []demoScore{{"trained", 0.1, 0.2, 0.3, 0.4, 0.5}}}
+	for _, c := range []struct{ got, want string }{
+		{dense.table("mIoU"), "weights       mIoU  pixel accuracy  IoU of each class\nrun (step 9)  25.0  75.0            50.0 - 0.0\n"},
+		{match.table(), "weights  top-1  within one  chance  positive  negative  inside  across\nrun      11.0   22.0        3.0     0.400     0.050     0.600   -\n"},
+		{knn.table(), "weights  7-NN accuracy\nrun      87.5\n"},
+		{demo.table(), "features  mIoU  pixel accuracy  cluster mIoU  match  match within one cell\ntrained   10.0  20.0            30.0          40.0   50.0\n"},
+	} {
+		if diff := cmp.Diff(c.want, c.got); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+	}
+}
+
+func TestCellAtAPixel(t *testing.T) {
+	for _, c := range []struct {
+		x, y, want int
+	}{{0, 0, 0}, {39, 0, 3}, {10, 0, 1}, {9, 19, 4}, {39, 29, 11}, {25, 10, 6}} {
+		if got := cellAt([2]int{c.x, c.y}, 40, 30, 3, 4); got != c.want {
+			t.Errorf("pixel %d, %d of 40 x 30 lies in cell %d of 3 x 4, want %d", c.x, c.y, got, c.want)
+		}
+	}
+}
+
+// TestColoursAreStretchedComponents of all maps together.
+func TestColoursAreStretchedComponents(t *testing.T) {
+	// Cells on a line, the first map at its ends.
+	maps := []train.FeatureMap{
+		{Rows: 1, Cols: 2, Channels: 2, Values: []float32{-2, -4, 2, 4}},
+		{Rows: 3, Cols: 1, Channels: 2, Values: []float32{0, 0, 1, 2, -1, -2}},
+	}
+	drawn, err := colourMaps(t.Context(), maps)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []figure.FeatureMap{
+		{Rows: 1, Cols: 2, Colours: []float64{0, 0, 0, 1, 0, 0}},
+		{Rows: 3, Cols: 1, Colours: []float64{0.5, 0, 0, 0.75, 0, 0, 0.25, 0, 0}},
+	}
+	if diff := cmp.Diff(want, drawn, cmpopts.EquateApprox(0, 1e-9)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if _, err := colourMaps(t.Context(), []train.FeatureMap{{Rows: 1, Cols: 1, Channels: 2, Values: []float32{1, 2}}}); err == nil || !strings.Contains(err.Error(), "--size") {
+		t.Errorf("of one cell: %v", err)
 	}
 }

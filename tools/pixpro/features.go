@@ -11,6 +11,7 @@ import (
 	"github.com/seed-436d2970/pixpro/augment"
 	"github.com/seed-436d2970/pixpro/augment/decode"
 	"github.com/seed-436d2970/pixpro/internal/safetensors"
+	"github.com/seed-436d2970/pixpro/pipeline"
 	"github.com/seed-436d2970/pixpro/train"
 	"github.com/seed-436d2970/pixpro/train/device/cpu"
 	"github.com/seed-436d2970/pixpro/train/model"
@@ -53,8 +54,11 @@ layout. Files need --arch; a checkpoint knows it.`,
 			if opts.which != "encoder" && opts.which != "key-encoder" {
 				return usageError{fmt.Errorf("--which %q: use encoder or key-encoder", opts.which)}
 			}
-			if opts.size < 0 {
-				return usageError{fmt.Errorf("--size %d: must not be negative", opts.size)}
+			if opts.size < 0 || opts.size > pipeline.MaxSize {
+				return usageError{fmt.Errorf("--size %d: use up to %d", opts.size, pipeline.MaxSize)}
+			}
+			if opts.threads < 0 {
+				return usageError{fmt.Errorf("--threads %d: must not be negative", opts.threads)}
 			}
 			if err := checkStage(opts.stage); err != nil {
 				return err

@@ -51,6 +51,9 @@ gives more cells than in training, unless --size is given.`,
 				if views.shards != "" {
 					return usageError{errors.New("--shards and --image: views come from shards, features from an image; give one of them")}
 				}
+				if err := refuse(cmd, "is for pairs of views, not for --image", "recipe", "crop", "workers", "pairs", "cells"); err != nil {
+					return err
+				}
 				encoders.seed, encoders.size = views.seed, 0
 				if cmd.Flags().Changed("size") {
 					encoders.size = views.size
@@ -70,8 +73,8 @@ gives more cells than in training, unless --size is given.`,
 				return result(cmd, asJSON, map[string]any{"images": len(images), "encoders": n, "out": out},
 					fmt.Sprintf("features of %d images from %d encoders at %s\n", len(images), n, out))
 			}
-			if len(encoders.checkpoints)+len(encoders.inits) > 0 || encoders.untrained || len(at) > 0 {
-				return usageError{errors.New("--image is needed: the picture whose features are drawn")}
+			if err := refuse(cmd, "is for features: give the picture with --image", "checkpoint", "init", "untrained", "at", "which", "arch", "stem", "width", "stage", "threads"); err != nil {
+				return err
 			}
 			if err := required(cmd, "shards", "out"); err != nil {
 				return err

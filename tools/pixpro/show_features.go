@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -49,13 +50,13 @@ func showFeatures(ctx context.Context, encoders *encoderFlags, images []string, 
 		if err != nil {
 			return 0, err
 		}
-		drawn, err := colourMaps(maps)
+		drawn, err := colourMaps(ctx, maps)
 		if err != nil {
 			return 0, fmt.Errorf("%s: %w", source.name, err)
 		}
 		for i, d := range drawn {
 			if r := &rows[i]; r.At != nil {
-				cell := r.At[1]*d.Rows/r.Source.Height*d.Cols + r.At[0]*d.Cols/r.Source.Width
+				cell := cellAt(*r.At, r.Source.Width, r.Source.Height, d.Rows, d.Cols)
 				d.Similarity = evaluate.Similarity(evaluate.Points{Values: maps[i].Values, Dim: maps[i].Channels}, cell)
 			}
 			rows[i].Maps = append(rows[i].Maps, d)
@@ -68,6 +69,11 @@ func showFeatures(ctx context.Context, encoders *encoderFlags, images []string, 
 	return len(sources), writePNG(out, sheet)
 }
 
+// cellAt is the number of the cell that lies over a pixel (x, y) of an image.
+func cellAt(at [2]int, width, height, rows, cols int) int {
+	return at[1]*rows/height*cols + at[0]*cols/width
+}
+
 // featureMaps computes the maps of images of different sizes.
 func featureMaps(ctx context.Context, encoders *encoderFlags, source encoderSource, images []string, size int) ([]train.FeatureMap, error) {
 	x, free, err := encoders.open(source)
@@ -75,26 +81,31 @@ func featureMaps(ctx context.Context, encoders *encoderFlags, source encoderSour
 		return nil, err
 	}
 	defer free()
+	step, finish := counter(source.name+": features", len(images))
+	defer finish()
 	maps := make([]train.FeatureMap, len(images))
-	for i, path := range images {
-		f, err := extract(ctx, x, source.name+": "+path, 1, func(*evaluate.Loader, int) (augment.Planes, error) { return readPlanes(path, size) })
-		if err != nil {
-			return nil, err
-		}
-		maps[i] = train.FeatureMap{Rows: f.Rows, Cols: f.Cols, Channels: f.Channels, Values: f.Maps[0]}
-	}
-	return maps, nil
+	err = x.Each(ctx, len(images), func(_ *evaluate.Loader, i int) (augment.Planes, error) {
+		return readPlanes(images[i], size)
+	}, func(i int, m train.FeatureMap) error {
+		maps[i] = m
+		step()
+		return nil
+	})
+	return maps, err
 }
 
 // colourMaps gives each cell the first three principal components of all maps
 // together, each stretched to 0 to 1.
-func colourMaps(maps []train.FeatureMap) ([]figure.FeatureMap, error) {
+func colourMaps(ctx context.Context, maps []train.FeatureMap) ([]figure.FeatureMap, error) {
 	var all []float32
 	for _, m := range maps {
 		all = append(all, m.Values...)
 	}
+	if len(all) == maps[0].Channels {
+		return nil, errors.New("the image has one cell only, which leaves nothing to compare: use a larger one, or a larger --size")
+	}
 	const count = 3
-	projected, _, err := evaluate.Components(evaluate.Points{Values: all, Dim: maps[0].Channels}, count)
+	projected, _, err := evaluate.Components(ctx, evaluate.Points{Values: all, Dim: maps[0].Channels}, count)
 	if err != nil {
 		return nil, err
 	}

@@ -50,7 +50,7 @@ func (l *loaderFlags) add(f *pflag.FlagSet) {
 	f.StringVar(&l.shuffle, "shuffle", "full", "order: full, none, or window:N for slow disks (shards and blocks in random order, mixed in windows of N images)")
 	f.StringVar(&l.dtype, "dtype", "uint8", "of the views: uint8 (0-255), or float32 (normalised)")
 	f.BoolVar(&l.scaledDecode, "scaled-decode", false, "decode JPEGs smaller where crops allow it: faster for big photographs, not exact; needs libjpeg-turbo")
-	f.Float64Var(&l.maxBad, "max-bad", 0.01, "part of an epoch's images that may be unreadable; above 0, 8 images always may")
+	f.Float64Var(&l.maxBad, "max-bad", 0.01, "part of an epoch's images that may be unreadable; above 0, 8 images always may, but not all")
 }
 
 // apply puts the flags into a pipeline's configuration.

@@ -25,10 +25,14 @@ type ClusterScores struct {
 // Cluster clusters the cells of all maps by k-means and gives each pixel the
 // centre nearest to the interpolated features. As many clusters as there are
 // classes get a class of their own so that most pixels are right (Assign);
-// those beyond get the class that most of their pixels have.
+// those beyond get the class that most of their pixels have. With Normalize, the
+// features are divided in place.
 func Cluster(ctx context.Context, f *Features, masks []Mask, classes int, opts ClusterOptions) (ClusterScores, error) {
 	if opts.K < classes {
 		return ClusterScores{}, fmt.Errorf("evaluate: %d clusters for %d classes: use at least as many", opts.K, classes)
+	}
+	if err := checkMasks(f, masks, classes); err != nil {
+		return ClusterScores{}, err
 	}
 	cells := f.Cells()
 	if opts.Normalize {
@@ -46,7 +50,7 @@ func Cluster(ctx context.Context, f *Features, masks []Mask, classes int, opts C
 			half[c] += v * v / 2
 		}
 	}
-	scores := make([][]float32, len(f.Maps))
+	scores := make([][]float32, f.Len())
 	perMap := f.Rows * f.Cols
 	parallel.For(len(scores), opts.Workers, func(i int) {
 		scores[i] = make([]float32, 0, perMap*opts.K)

@@ -3,6 +3,7 @@ package evaluate
 import (
 	"context"
 	"fmt"
+	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
@@ -29,39 +30,28 @@ func NewExtractor(encoders []*train.Encoder, stage int) *Extractor {
 // Features are the maps of images of one size.
 type Features struct {
 	Rows, Cols, Channels int
-	Maps                 [][]float32 // Rows x Cols x Channels each
+	Values               []float32 // images x Rows x Cols x Channels
 }
 
-// Cells are all cells of all maps, copied, one after the other.
-func (f *Features) Cells() Points {
-	values := make([]float32, 0, len(f.Maps)*f.Rows*f.Cols*f.Channels)
-	for _, m := range f.Maps {
-		values = append(values, m...)
-	}
-	return Points{values, f.Channels}
+// Len is the number of images.
+func (f *Features) Len() int { return len(f.Values) / max(1, f.Rows*f.Cols*f.Channels) }
+
+// Map is an image's map: Rows x Cols x Channels.
+func (f *Features) Map(i int) []float32 {
+	n := f.Rows * f.Cols * f.Channels
+	return f.Values[i*n : (i+1)*n]
 }
 
-// Means are the mean cells of the maps: what global average pooling gives.
-func (f *Features) Means() Points {
-	p := Points{make([]float32, len(f.Maps)*f.Channels), f.Channels}
-	sum := make([]float64, f.Channels)
-	for i, m := range f.Maps {
-		clear(sum)
-		for j, v := range m {
-			sum[j%f.Channels] += float64(v)
-		}
-		for c, v := range sum {
-			p.At(i)[c] = float32(v / float64(f.Rows*f.Cols))
-		}
-	}
-	return p
-}
+// Cells are all cells of all maps, one after the other, in the same memory.
+func (f *Features) Cells() Points { return Points{f.Values, f.Channels} }
 
-// Run computes the maps of images 0 to n-1, which must have one size. load is
-// called from one goroutine for each encoder, with that goroutine's own
-// Loader; step, if not nil, after every image, also from several goroutines.
-func (x *Extractor) Run(ctx context.Context, n int, load func(l *Loader, i int) (augment.Planes, error), step func()) (*Features, error) {
-	maps := make([]train.FeatureMap, n)
+// Load makes the pixels of image i.
+type Load func(l *Loader, i int) (augment.Planes, error)
+
+// Each computes the maps of images 0 to n-1, each of its own size. load is
+// called from one goroutine for each encoder, with that goroutine's own Loader;
+// use with each map, also from several goroutines and in any order.
+func (x *Extractor) Each(ctx context.Context, n int, load Load, use func(i int, m train.FeatureMap) error) error {
 	var next atomic.Int64
 	g, ctx := errgroup.WithContext(ctx)
 	for _, encoder := range x.encoders {
@@ -79,29 +69,67 @@ func (x *Extractor) Run(ctx context.Context, n int, load func(l *Loader, i int) 
 				if err != nil {
 					return err
 				}
-				if maps[i], err = encoder.Features(image, x.stage); err != nil {
+				m, err := encoder.Features(image, x.stage)
+				if err != nil {
 					return err
 				}
-				if step != nil {
-					step()
+				if err := use(i, m); err != nil {
+					return err
 				}
 			}
 		})
 	}
-	if err := g.Wait(); err != nil {
+	return g.Wait()
+}
+
+// Run computes the maps of images 0 to n-1, which must have one size; step is
+// called after every image, from several goroutines.
+func (x *Extractor) Run(ctx context.Context, n int, load Load, step func()) (*Features, error) {
+	var f Features
+	var first sync.Mutex // guards f while it is empty
+	err := x.Each(ctx, n, load, func(i int, m train.FeatureMap) error {
+		first.Lock()
+		if f.Values == nil {
+			f = Features{m.Rows, m.Cols, m.Channels, make([]float32, n*len(m.Values))}
+		}
+		first.Unlock()
+		if m.Rows != f.Rows || m.Cols != f.Cols {
+			return fmt.Errorf("evaluate: image %d has %d x %d cells, others %d x %d: all must have one size", i, m.Rows, m.Cols, f.Rows, f.Cols)
+		}
+		copy(f.Map(i), m.Values)
+		step()
+		return nil
+	})
+	if err != nil {
 		return nil, err
 	}
-	f := &Features{Maps: make([][]float32, n)}
-	for i, m := range maps {
-		if i == 0 {
-			f.Rows, f.Cols, f.Channels = m.Rows, m.Cols, m.Channels
+	return &f, nil
+}
+
+// Means computes the mean cells of images 0 to n-1, what global average pooling
+// gives, and keeps nothing else; step is called as by Run.
+func (x *Extractor) Means(ctx context.Context, n int, load Load, step func()) (Points, error) {
+	means := make([][]float32, n)
+	err := x.Each(ctx, n, load, func(i int, m train.FeatureMap) error {
+		sum := make([]float64, m.Channels)
+		for j, v := range m.Values {
+			sum[j%m.Channels] += float64(v)
 		}
-		if m.Rows != f.Rows || m.Cols != f.Cols {
-			return nil, fmt.Errorf("evaluate: image %d has %d x %d cells, the first %d x %d", i, m.Rows, m.Cols, f.Rows, f.Cols)
+		means[i] = make([]float32, m.Channels)
+		for c, v := range sum {
+			means[i][c] = float32(v / float64(m.Rows*m.Cols))
 		}
-		f.Maps[i] = m.Values
+		step()
+		return nil
+	})
+	if err != nil {
+		return Points{}, err
 	}
-	return f, nil
+	p := Points{Dim: 1} // of no points
+	for _, m := range means {
+		p.Values, p.Dim = append(p.Values, m...), len(m)
+	}
+	return p, nil
 }
 
 // Loader turns encoded images into pixels, with memory that it keeps. The zero

@@ -7,17 +7,17 @@ import (
 	"fmt"
 	"image"
 	"image/png"
+	"iter"
 	"os"
 	"path"
 	"path/filepath"
 	"slices"
 	"strings"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/seed-436d2970/pixpro/augment/decode"
 	"github.com/seed-436d2970/pixpro/internal/cpu"
 	"github.com/seed-436d2970/pixpro/internal/filetree"
+	"github.com/seed-436d2970/pixpro/internal/parallel"
 )
 
 // Ignore is the index of pixels in a mask that count nowhere.
@@ -61,29 +61,32 @@ func (f *Folder) Classes() int {
 // together.
 var ErrUnmatched = errors.New("images and masks do not match")
 
-// imageEndings are those of the files that count as images.
-var imageEndings = []string{".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp"}
+// The endings of the files that count as images, and as masks.
+var (
+	imageEndings = []string{".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp"}
+	maskEndings  = []string{".png"}
+)
 
 // OpenFolder reads the masks of a folder of images. A mask is a PNG, grey or
 // with a palette, whose values are class indices; it has the image's size, and
 // its name below masks is the image's below images, but for the ending. Where
 // they do not match, one error of class ErrUnmatched names the first five.
 func OpenFolder(ctx context.Context, images, masks string) (*Folder, error) {
-	imageFiles, twice, err := list(ctx, images, imageEndings)
+	imageFiles, problems, err := list(ctx, images, imageEndings)
 	if err != nil {
 		return nil, err
 	}
-	maskFiles, _, err := list(ctx, masks, []string{".png"})
+	maskFiles, twice, err := list(ctx, masks, maskEndings)
 	if err != nil {
 		return nil, err
 	}
 	f := &Folder{}
-	problems := twice
-	for name := range imageFiles {
+	problems = append(problems, twice...)
+	for name, image := range imageFiles {
 		if _, ok := maskFiles[name]; ok {
 			f.Names = append(f.Names, name)
 		} else {
-			problems = append(problems, fmt.Sprintf("%s has no mask %s.png", imageFiles[name], filepath.Join(masks, name)))
+			problems = append(problems, hasNoMask(image, masks, name))
 		}
 	}
 	for name := range maskFiles {
@@ -96,64 +99,126 @@ func OpenFolder(ctx context.Context, images, masks string) (*Folder, error) {
 
 	n := len(f.Names)
 	f.Images, f.Masks = make([]string, n), make([]Mask, n)
-	sizes := make([]string, n) // what is wrong with each size
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(cpu.Cores())
-	for i, name := range f.Names {
-		f.Images[i] = imageFiles[name]
-		g.Go(func() error {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			data, err := os.ReadFile(f.Images[i])
-			if err != nil {
-				return err
-			}
-			header, err := decode.ReadHeader(data)
-			if err != nil {
-				return fmt.Errorf("%s: %w", f.Images[i], err)
-			}
-			if data, err = os.ReadFile(maskFiles[name]); err != nil {
-				return err
-			}
-			mask, err := decode.ReadHeader(data)
-			if err != nil {
-				return fmt.Errorf("%s: %w", maskFiles[name], err)
-			}
-			if header.Width != mask.Width || header.Height != mask.Height {
-				sizes[i] = fmt.Sprintf("%s is %d x %d pixels, %s %d x %d", f.Images[i], header.Width, header.Height, maskFiles[name], mask.Width, mask.Height)
-				return nil
-			}
-			if f.Masks[i], err = DecodeMask(data); err != nil {
-				return fmt.Errorf("%s: %w", maskFiles[name], err)
-			}
-			return nil
-		})
-	}
-	if err := g.Wait(); err != nil {
-		return nil, fmt.Errorf("evaluate: %w", err)
+	wanted := len(problems) == 0 // else nobody needs the masks
+	sizes, failed := make([]string, n), make([]error, n)
+	parallel.For(n, cpu.Cores(), func(i int) {
+		if ctx.Err() != nil {
+			return
+		}
+		f.Images[i] = imageFiles[f.Names[i]]
+		sizes[i], failed[i] = f.readMask(i, maskFiles[f.Names[i]], wanted)
+	})
+	for _, err := range append([]error{ctx.Err()}, failed...) {
+		if err != nil {
+			return nil, fmt.Errorf("evaluate: %w", err)
+		}
 	}
 	for _, s := range sizes {
 		if s != "" {
 			problems = append(problems, s)
 		}
 	}
-	if count := len(problems); count > 0 {
-		const most = 5
-		more := ""
-		if count > most {
-			problems, more = problems[:most], fmt.Sprintf("\n  … and %d more", count-most)
-		}
-		return nil, fmt.Errorf("evaluate: %w in %d places; every image needs a mask of its size and name:\n  %s%s",
-			ErrUnmatched, count, strings.Join(problems, "\n  "), more)
-	}
-	if n == 0 {
+	switch {
+	case len(problems) > 0:
+		return nil, unmatched(problems)
+	case n == 0:
 		return nil, fmt.Errorf("evaluate: %s has no images (%s)", images, strings.Join(imageEndings, ", "))
-	}
-	if f.Classes() == 0 {
+	case f.Classes() == 0:
 		return nil, fmt.Errorf("evaluate: the masks in %s have no pixel of a class: all are %d, which counts nowhere", masks, Ignore)
 	}
 	return f, nil
+}
+
+// readMask compares the sizes of image i and its mask, and decodes that if
+// wanted. differ says how the sizes do.
+func (f *Folder) readMask(i int, path string, decoded bool) (differ string, err error) {
+	data, err := os.ReadFile(f.Images[i])
+	if err != nil {
+		return "", err
+	}
+	image, err := decode.ReadHeader(data)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", f.Images[i], err)
+	}
+	if data, err = os.ReadFile(path); err != nil {
+		return "", err
+	}
+	mask, err := decode.ReadHeader(data)
+	if err == nil && (image.Width != mask.Width || image.Height != mask.Height) {
+		return fmt.Sprintf("%s is %d x %d pixels, %s %d x %d", f.Images[i], image.Width, image.Height, path, mask.Width, mask.Height), nil
+	}
+	if err == nil && decoded {
+		f.Masks[i], err = DecodeMask(data)
+	}
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", path, err)
+	}
+	return "", nil
+}
+
+func hasNoMask(image, masks, name string) string {
+	return fmt.Sprintf("%s has no mask %s.png", image, filepath.Join(masks, name))
+}
+
+// unmatched is the error of class ErrUnmatched that names the first five of the
+// problems.
+func unmatched(problems []string) error {
+	const most = 5
+	places, more := len(problems), ""
+	if places > most {
+		problems, more = problems[:most], fmt.Sprintf("\n  … and %d more", places-most)
+	}
+	return fmt.Errorf("evaluate: %w in %d places; every image needs a mask of its size and name:\n  %s%s",
+		ErrUnmatched, places, strings.Join(problems, "\n  "), more)
+}
+
+// MaskFiles are the masks of images that are not in a folder.
+type MaskFiles struct {
+	dir   string
+	files map[string]string // by paths below dir, without ending
+}
+
+// OpenMasks finds the masks below a folder of the images with the given keys:
+// paths with "/", of which a mask has all but the ending. Where one lacks its
+// mask, an error of class ErrUnmatched names the first five. Masks of other
+// images are passed over.
+func OpenMasks(ctx context.Context, dir string, keys iter.Seq[string]) (*MaskFiles, error) {
+	files, problems, err := list(ctx, dir, maskEndings)
+	if err != nil {
+		return nil, err
+	}
+	m := &MaskFiles{dir, files}
+	for key := range keys {
+		if name := keyName(key); m.files[name] == "" {
+			problems = append(problems, hasNoMask(key, dir, name))
+		}
+	}
+	if len(problems) > 0 {
+		return nil, unmatched(problems)
+	}
+	return m, nil
+}
+
+func keyName(key string) string { return filepath.FromSlash(strings.TrimSuffix(key, path.Ext(key))) }
+
+// Read reads the mask of the image with the given key and size.
+func (m *MaskFiles) Read(key string, width, height int) (*Mask, error) {
+	file := m.files[keyName(key)]
+	if file == "" {
+		return nil, unmatched([]string{hasNoMask(key, m.dir, keyName(key))})
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("evaluate: %w", err)
+	}
+	mask, err := DecodeMask(data)
+	if err != nil {
+		return nil, fmt.Errorf("evaluate: %s: %w", file, err)
+	}
+	if mask.Width != width || mask.Height != height {
+		return nil, unmatched([]string{fmt.Sprintf("%s is %d x %d pixels, %s %d x %d", key, width, height, file, mask.Width, mask.Height)})
+	}
+	return &mask, nil
 }
 
 // list finds the files with one of the endings, by their paths below dir
@@ -161,11 +226,10 @@ func OpenFolder(ctx context.Context, images, masks string) (*Folder, error) {
 func list(ctx context.Context, dir string, endings []string) (files map[string]string, twice []string, err error) {
 	files = map[string]string{}
 	err = filetree.Walk(ctx, dir, nil, func(key string, kind filetree.Kind) {
-		ending := path.Ext(key)
-		if kind != filetree.File || !slices.Contains(endings, strings.ToLower(ending)) {
+		if kind != filetree.File || !slices.Contains(endings, strings.ToLower(path.Ext(key))) {
 			return
 		}
-		file, name := filetree.Path(dir, key), filepath.FromSlash(strings.TrimSuffix(key, ending))
+		file, name := filetree.Path(dir, key), keyName(key)
 		if other, ok := files[name]; ok {
 			twice = append(twice, fmt.Sprintf("%s and %s have the same name", other, file))
 		}

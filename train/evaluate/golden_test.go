@@ -1,7 +1,9 @@
 package evaluate
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"math"
 	"os"
 	"testing"
@@ -48,6 +50,14 @@ type goldenCases struct {
 		Dim               int
 		Points            []float32
 		Projected, Ratios []float64
+	}
+	Probe []struct {
+		Rows, Cols, Channels, Classes, Epochs int
+		Rate, Decay                           float64
+		Features, Weight, Bias                []float32
+		Truth                                 []int
+		TrainedWeight                         []float32 `json:"trained_weight"`
+		TrainedBias                           []float32 `json:"trained_bias"`
 	}
 }
 
@@ -126,7 +136,7 @@ func TestAssignRefuses(t *testing.T) {
 func TestLloydEqualsScikitLearn(t *testing.T) {
 	for i, c := range golden(t).KMeans {
 		for _, workers := range []int{1, 3} {
-			got, err := lloyd(t.Context(), Points{c.Points, c.Dim}, append([]float64(nil), c.Init...), KMeansOptions{Workers: workers})
+			got, err := lloyd(t.Context(), Points{c.Points, c.Dim}, append([]float64(nil), c.Init...), KMeansOptions{Workers: workers}, func(int) {})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -178,7 +188,7 @@ func TestUpsamplingAndLossEqualPyTorch(t *testing.T) {
 
 func TestComponentsEqualScikitLearn(t *testing.T) {
 	for i, c := range golden(t).Components {
-		projected, ratios, err := Components(Points{c.Points, c.Dim}, 3)
+		projected, ratios, err := Components(t.Context(), Points{c.Points, c.Dim}, 3)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -188,5 +198,31 @@ func TestComponentsEqualScikitLearn(t *testing.T) {
 		if diff := cmp.Diff(c.Projected, projected, near(1e-5)); diff != "" {
 			t.Errorf("case %d (-want +got):\n%s", i, diff)
 		}
+	}
+}
+
+func TestComponentsOfLittle(t *testing.T) {
+	same := Points{[]float32{1, 2, 1, 2, 1, 2}, 2}
+	projected, ratios, err := Components(t.Context(), same, 3)
+	if diff := cmp.Diff(make([]float64, 9), projected); diff != "" || err != nil || !cmp.Equal(ratios, make([]float64, 3)) {
+		t.Errorf("of points that are all the same: %v, %v (%v)", projected, ratios, err)
+	}
+	line := Points{[]float32{0, 0, 1, 2, 3, 6}, 2} // one dimension of two
+	projected, ratios, err = Components(t.Context(), line, 3)
+	root := math.Sqrt(5)
+	want := []float64{-4 / 3. * root, 0, 0, -1 / 3. * root, 0, 0, 5 / 3. * root, 0, 0}
+	if diff := cmp.Diff(want, projected, near(1e-9)); diff != "" || err != nil || !cmp.Equal(ratios, []float64{1, 0, 0}, near(1e-9)) {
+		t.Errorf("of points on a line: %v, %v (%v)", projected, ratios, err)
+	}
+	if _, _, err := Components(t.Context(), Points{[]float32{1, 2}, 2}, 3); err == nil {
+		t.Error("one point is taken")
+	}
+	if _, _, err := Components(t.Context(), Points{[]float32{1, 2, float32(math.NaN()), 1}, 2}, 3); err == nil {
+		t.Error("what is no number is taken")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, _, err := Components(ctx, line, 3); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
 	}
 }

@@ -34,8 +34,10 @@ type KMeansOptions struct {
 	K          int
 	Seed       uint64
 	Restarts   int // the best of so many starts is taken
-	Iterations int // at most, for each start
+	Iterations int // at most, for each start; 0: until nothing changes
 	Workers    int
+	// Step is called before every iteration of a start (both from 0); may be nil.
+	Step func(restart, iteration int)
 }
 
 // KMeans clusters points by Lloyd's algorithm from centres chosen by k-means++
@@ -47,7 +49,15 @@ func KMeans(ctx context.Context, points Points, opts KMeansOptions) (*Clusters, 
 	var best *Clusters
 	for restart := range max(1, opts.Restarts) {
 		rng := rand.New(rand.NewPCG(opts.Seed, uint64(restart)))
-		c, err := lloyd(ctx, points, choose(points, opts.K, rng, opts.Workers), opts)
+		step := func(int) {}
+		if opts.Step != nil {
+			step = func(iteration int) { opts.Step(restart, iteration) }
+		}
+		centres, err := choose(ctx, points, opts.K, rng, opts.Workers)
+		if err != nil {
+			return nil, err
+		}
+		c, err := lloyd(ctx, points, centres, opts, step)
 		if err != nil {
 			return nil, err
 		}
@@ -60,7 +70,7 @@ func KMeans(ctx context.Context, points Points, opts KMeansOptions) (*Clusters, 
 
 // choose draws centres: the first evenly, the others with probabilities as
 // their squared distances from the nearest so far.
-func choose(points Points, k int, rng *rand.Rand, workers int) []float64 {
+func choose(ctx context.Context, points Points, k int, rng *rand.Rand, workers int) ([]float64, error) {
 	n, dim := points.Len(), points.Dim
 	centres := make([]float64, 0, k*dim)
 	nearest := make([]float64, n)
@@ -73,7 +83,10 @@ func choose(points Points, k int, rng *rand.Rand, workers int) []float64 {
 			centres = append(centres, float64(v))
 		}
 		if len(centres) == k*dim {
-			return centres
+			return centres, nil
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, err
 		}
 		last := centres[len(centres)-dim:]
 		chunks(n, workers, func(_, from, to int) {
@@ -100,7 +113,7 @@ func choose(points Points, k int, rng *rand.Rand, workers int) []float64 {
 // lloyd moves centres to the means of their points and points to their nearest
 // centres until nothing changes. A centre without points moves to the point
 // that is farthest from its own centre, as scikit-learn does.
-func lloyd(ctx context.Context, points Points, centres []float64, opts KMeansOptions) (*Clusters, error) {
+func lloyd(ctx context.Context, points Points, centres []float64, opts KMeansOptions, step func(iteration int)) (*Clusters, error) {
 	n, dim := points.Len(), points.Dim
 	k := len(centres) / dim
 	c := &Clusters{Centres: centres, Labels: make([]int, n)}
@@ -116,6 +129,7 @@ func lloyd(ctx context.Context, points Points, centres []float64, opts KMeansOpt
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
+		step(c.Iterations)
 		chunks(n, opts.Workers, func(part, from, to int) {
 			changed[part] = 0
 			for i := from; i < to; i++ {

@@ -19,17 +19,18 @@ type MatchScores struct {
 	Queries int `json:"queries"` // cells that the other view shows too
 	// Top1 is the part of the queries whose nearest neighbour among the other
 	// view's cells is a true positive, WithinOne the part where it is one or
-	// touches one, and Chance what Top1 is for neighbours at random.
+	// touches one, and Chance what Top1 is for neighbours at random. All are 0
+	// without queries.
 	Top1      float64 `json:"top1"`
 	WithinOne float64 `json:"within_one"`
 	Chance    float64 `json:"chance"`
 	// Positive and Negative are the mean cosines of cells of both views that
-	// are true positives, and that are not.
-	Positive float64 `json:"similarity_positive"`
-	Negative float64 `json:"similarity_negative"`
+	// are true positives, and that are not. nil: there are none.
+	Positive *float64 `json:"similarity_positive"`
+	Negative *float64 `json:"similarity_negative"`
 	// Inside is the mean cosine of cells of both views in objects of one class,
 	// Across that of one in an object and one outside of it: in another class's
-	// or on the background. nil without masks.
+	// or on the background. nil: there are none, as without masks.
 	Inside *float64 `json:"similarity_inside,omitempty"`
 	Across *float64 `json:"similarity_across,omitempty"`
 }
@@ -41,18 +42,19 @@ type Matcher struct {
 	scores               MatchScores
 	top1, within, chance float64
 	sums                 [4]mean // positive, negative, inside, across
-	objects              bool
 }
 
 type mean struct{ sum, n float64 }
 
 func (m *mean) add(v float64) { m.sum += v; m.n++ }
 
-func (m *mean) value() float64 {
+// value is nil for the mean of nothing.
+func (m *mean) value() *float64 {
 	if m.n == 0 {
-		return 0
+		return nil
 	}
-	return m.sum / m.n
+	v := m.sum / m.n
+	return &v
 }
 
 const (
@@ -79,7 +81,6 @@ func (m *Matcher) Add(a, b View, mask *Mask) {
 	ub := unit(Points{b.Map, m.channels})
 	var classA, classB []uint8
 	if mask != nil {
-		m.objects = true
 		classA, classB = m.classes(a.Coord, mask), m.classes(b.Coord, mask)
 	}
 	for i := range n {
@@ -153,10 +154,7 @@ func (m *Matcher) Scores() MatchScores {
 		s.Top1, s.WithinOne, s.Chance = m.top1/q, m.within/q, m.chance/q
 	}
 	s.Positive, s.Negative = m.sums[positivePairs].value(), m.sums[negativePairs].value()
-	if m.objects {
-		inside, across := m.sums[insidePairs].value(), m.sums[acrossPairs].value()
-		s.Inside, s.Across = &inside, &across
-	}
+	s.Inside, s.Across = m.sums[insidePairs].value(), m.sums[acrossPairs].value()
 	return s
 }
 

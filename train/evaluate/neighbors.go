@@ -67,7 +67,8 @@ func Neighbors(ctx context.Context, points Points, labels []int, queries *Points
 		for q, list := range nearest {
 			clear(votes)
 			for _, near := range list {
-				votes[labels[near.index]] += math.Exp((near.cosine - 1) / opts.Temperature)
+				// In relation to the nearest, so that no temperature is too low.
+				votes[labels[near.index]] += math.Exp((near.cosine - list[0].cosine) / opts.Temperature)
 			}
 			for class, v := range votes {
 				if v > votes[predicted[from+q]] {

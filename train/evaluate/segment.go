@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 
 	"github.com/seed-436d2970/pixpro/internal/parallel"
 	"github.com/seed-436d2970/pixpro/train/device"
@@ -79,13 +80,25 @@ func Segment(ctx context.Context, d device.Device, trainSet, valSet *Features, t
 	if err := opts.Validate(); err != nil {
 		return Scores{}, fmt.Errorf("evaluate: %w", err)
 	}
+	switch {
+	case opts.Kind == MLPProbe && min(opts.Batch, trainSet.Len())*trainSet.Rows*trainSet.Cols < 2:
+		return Scores{}, errors.New("evaluate: the batch norm of an mlp probe needs more than one cell a batch: use more images a batch, larger images, or a linear probe")
+	case trainSet.Channels != valSet.Channels:
+		return Scores{}, fmt.Errorf("evaluate: features of %d channels to learn from and of %d to measure on", trainSet.Channels, valSet.Channels)
+	}
+	if err := checkMasks(trainSet, trainMasks, classes); err != nil {
+		return Scores{}, err
+	}
+	if err := checkMasks(valSet, valMasks, classes); err != nil {
+		return Scores{}, err
+	}
 	scale := newStandard(trainSet)
 	p := newProbe(d, trainSet.Channels, classes, opts)
 	defer p.free()
 	if err := p.train(ctx, trainSet, trainMasks, scale, opts); err != nil {
 		return Scores{}, err
 	}
-	scores := make([][]float32, len(valSet.Maps))
+	scores := make([][]float32, valSet.Len())
 	for from := 0; from < len(scores); from += opts.Batch {
 		if err := ctx.Err(); err != nil {
 			return Scores{}, err
@@ -103,6 +116,25 @@ func Segment(ctx context.Context, d device.Device, trainSet, valSet *Features, t
 		return Scores{}, fmt.Errorf("evaluate: probe: %w", err)
 	}
 	return count(scores, valSet.Rows, valSet.Cols, classes, valMasks, opts.Workers).Scores(), nil
+}
+
+// checkMasks refuses masks that do not belong to the maps, or have a class that
+// there is not.
+func checkMasks(f *Features, masks []Mask, classes int) error {
+	if f.Len() == 0 || len(masks) != f.Len() {
+		return fmt.Errorf("evaluate: %d masks for the maps of %d images: there must be one each", len(masks), f.Len())
+	}
+	if classes < 1 || classes > Ignore {
+		return fmt.Errorf("evaluate: %d classes: use 1 to %d", classes, Ignore)
+	}
+	for i := range masks {
+		for _, c := range masks[i].Classes {
+			if int(c) >= classes && c != Ignore {
+				return fmt.Errorf("evaluate: mask %d has class %d, of %d classes", i, c, classes)
+			}
+		}
+	}
+	return nil
 }
 
 func sequence(from, n int) []int {
@@ -149,28 +181,40 @@ func count(scores [][]float32, rows, cols, kinds int, masks []Mask, workers int)
 // standard scales features, channel by channel.
 type standard struct{ mean, scale []float32 }
 
+// leastDeviation is the part of the channels' median deviation below which a
+// channel is not scaled up any further: one that hardly ever changes would
+// otherwise be as loud as the others.
+const leastDeviation = 0.01
+
 func newStandard(f *Features) standard {
-	sum, squares := make([]float64, f.Channels), make([]float64, f.Channels)
-	for _, m := range f.Maps {
-		for i, v := range m {
-			sum[i%f.Channels] += float64(v)
+	mean, deviation := make([]float64, f.Channels), make([]float64, f.Channels)
+	n := float64(f.Cells().Len())
+	for i, v := range f.Values {
+		mean[i%f.Channels] += float64(v) / n
+	}
+	for i, v := range f.Values {
+		d := float64(v) - mean[i%f.Channels]
+		deviation[i%f.Channels] += d * d / n
+	}
+	var alive []float64
+	for c, variance := range deviation {
+		deviation[c] = math.Sqrt(variance)
+		if variance > 0 {
+			alive = append(alive, deviation[c])
 		}
 	}
-	n := float64(len(f.Maps) * f.Rows * f.Cols)
 	s := standard{make([]float32, f.Channels), make([]float32, f.Channels)}
-	for c := range s.mean {
-		s.mean[c] = float32(sum[c] / n)
+	if len(alive) == 0 {
+		return s // nothing to learn from
 	}
-	for _, m := range f.Maps {
-		for i, v := range m {
-			d := float64(v) - sum[i%f.Channels]/n
-			squares[i%f.Channels] += d * d
+	slices.Sort(alive)
+	least := leastDeviation * alive[len(alive)/2]
+	for c, d := range deviation {
+		if d == 0 { // never changes, says nothing
+			continue
 		}
-	}
-	for c, v := range squares {
-		if v > 0 { // a channel that never changes says nothing
-			s.scale[c] = float32(1 / math.Sqrt(v/n*float64(f.Channels)))
-		}
+		s.mean[c] = float32(mean[c])
+		s.scale[c] = float32(1 / (max(d, least) * math.Sqrt(float64(f.Channels))))
 	}
 	return s
 }
@@ -222,7 +266,7 @@ func (p *probe) forward(t *nn.Tape, f *Features, scale standard, images []int) *
 	x := make([]float32, len(images)*f.Rows*f.Cols*f.Channels)
 	size := len(x) / len(images)
 	for i, image := range images {
-		scale.apply(x[i*size:(i+1)*size], f.Maps[image])
+		scale.apply(x[i*size:(i+1)*size], f.Map(image))
 	}
 	v := p.device.Alloc(len(images), f.Rows, f.Cols, f.Channels)
 	p.device.Upload(v, x)
@@ -231,7 +275,7 @@ func (p *probe) forward(t *nn.Tape, f *Features, scale standard, images []int) *
 
 // train fits the probe to the masks.
 func (p *probe) train(ctx context.Context, f *Features, masks []Mask, scale standard, opts ProbeOptions) error {
-	n := len(f.Maps)
+	n := f.Len()
 	height, width := f.Rows*labelsPerCell, f.Cols*labelsPerCell
 	labels := make([][]uint8, n)
 	counted := make([]int, n) // labels that are not ignored

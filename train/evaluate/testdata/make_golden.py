@@ -99,6 +99,34 @@ def components(n, dim):
     return {"dim": dim, "points": numbers(points), "projected": projected.ravel().tolist(), "ratios": m.explained_variance_ratio_.tolist()}
 
 
+def probe(images, rows, cols, channels, classes, epochs, rate, decay):
+    """A linear probe whose batches hold all images, from the given weights."""
+    features = rng.normal(size=(images, rows, cols, channels)) * rng.uniform(0.1, 3, channels) + rng.normal(size=channels)
+    features = features.astype(np.float32)
+    truth = rng.integers(classes, size=(images, 4 * rows, 4 * cols))
+    truth[rng.random(truth.shape) < 0.2] = 255
+    weight = rng.normal(size=(classes, channels)).astype(np.float32)
+    bias = rng.normal(size=classes).astype(np.float32)
+    x = features.astype(float)
+    x = (x - x.mean((0, 1, 2))) / x.std((0, 1, 2)) / np.sqrt(channels)
+    x = torch.tensor(x.transpose(0, 3, 1, 2).copy())
+    conv = torch.nn.Conv2d(channels, classes, 1).double()
+    with torch.no_grad():
+        conv.weight.copy_(torch.tensor(weight[:, :, None, None]))
+        conv.bias.copy_(torch.tensor(bias))
+    optimizer = torch.optim.SGD(conv.parameters(), lr=rate, momentum=0.9, weight_decay=decay)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
+    for _ in range(epochs):
+        optimizer.zero_grad()
+        scores = torch.nn.functional.interpolate(conv(x), scale_factor=4, mode="bilinear", align_corners=False)
+        torch.nn.functional.cross_entropy(scores, torch.tensor(truth), ignore_index=255).backward()
+        optimizer.step()
+        schedule.step()
+    return {"rows": rows, "cols": cols, "channels": channels, "classes": classes, "epochs": epochs, "rate": rate, "decay": decay,
+            "features": numbers(features), "truth": truth.ravel().tolist(), "weight": numbers(weight), "bias": numbers(bias),
+            "trained_weight": numbers(conv.weight.detach()), "trained_bias": numbers(conv.bias.detach())}
+
+
 json.dump({
     "source": f"scikit-learn {sklearn.__version__}, SciPy {scipy.__version__}, PyTorch {torch.__version__}, NumPy {np.__version__}",
     "confusion": [confusion(3, 50, [0, 1, 2]), confusion(7, 400, range(7)), confusion(6, 120, [0, 2, 5]), confusion(2, 40, [1])],
@@ -107,5 +135,6 @@ json.dump({
     "neighbours": [neighbours(80, 40, 6, 4, 5, 0.07), neighbours(50, 30, 9, 3, 20, 0.2)],
     "upsample": [upsample(3, 3, 2, 6, 6), upsample(2, 4, 3, 7, 5), upsample(5, 4, 2, 3, 3), upsample(1, 1, 3, 2, 4)],
     "components": [components(30, 5), components(12, 20)],
+    "probe": [probe(3, 2, 3, 5, 4, 8, 2.0, 0.01), probe(2, 4, 4, 3, 2, 5, 0.5, 0.3)],
 }, sys.stdout, separators=(",", ":"))
 print()
