@@ -66,11 +66,12 @@ func Components(ctx context.Context, points Points, count int) (projected, ratio
 
 // The subspace has spare more dimensions than are wanted, for which the
 // iteration converges faster. It ends when no wanted variance changes by more
-// than the part tolerance; the errors of directions are of its root's order.
+// than the part axisTolerance of the largest; directions are then right to about
+// its root.
 const (
 	spareAxes     = 9
 	maxIterations = 100
-	axisTolerance = 1e-12
+	axisTolerance = 1e-13
 )
 
 // principalAxes finds the directions (columns) along which centred points
@@ -86,41 +87,33 @@ func principalAxes(ctx context.Context, data *mat.Dense, count int) (*mat.Dense,
 			axes.Set(i, j, rng.NormFloat64())
 		}
 	}
-	previous := make([]float64, count)
+	variances := make([]float64, count)
 	for range maxIterations {
 		if err := ctx.Err(); err != nil {
 			return nil, nil, err
 		}
-		// An orthonormal basis of what the covariance makes of the last axes, and
-		// in it the directions of the greatest spread (Rayleigh and Ritz).
-		var along, spread, basis mat.Dense
+		// What the covariance makes of the last axes: its principal directions.
+		var along, spread mat.Dense
 		along.Mul(data, axes)
 		spread.Mul(data.T(), &along)
 		var svd mat.SVD
 		if !svd.Factorize(&spread, mat.SVDThinU) {
 			return nil, nil, errors.New("evaluate: principal components: the singular value decomposition failed")
 		}
-		svd.UTo(&basis)
-		along.Mul(data, &basis)
-		if !svd.Factorize(&along, mat.SVDThinV) {
-			return nil, nil, errors.New("evaluate: principal components: the singular value decomposition failed")
-		}
-		var turn mat.Dense
-		svd.VTo(&turn)
-		axes.Mul(&basis, &turn)
+		svd.UTo(axes)
+		values := svd.Values(nil)
 		settled := true
-		for c, deviation := range svd.Values(nil)[:count] {
-			variance := deviation * deviation
-			if math.Abs(variance-previous[c]) > axisTolerance*variance {
+		for c, v := range values[:count] {
+			if math.Abs(v-variances[c]) > axisTolerance*values[0] {
 				settled = false
 			}
-			previous[c] = variance
+			variances[c] = v
 		}
 		if settled {
 			break
 		}
 	}
-	return axes, previous, nil
+	return axes, variances, nil
 }
 
 // normalize divides each point by its length; one without length stays.

@@ -188,9 +188,12 @@ const leastDeviation = 0.01
 
 func newStandard(f *Features) standard {
 	mean, deviation := make([]float64, f.Channels), make([]float64, f.Channels)
+	changes := make([]bool, f.Channels)
 	n := float64(f.Cells().Len())
 	for i, v := range f.Values {
-		mean[i%f.Channels] += float64(v) / n
+		c := i % f.Channels
+		mean[c] += float64(v) / n
+		changes[c] = changes[c] || v != f.Values[c]
 	}
 	for i, v := range f.Values {
 		d := float64(v) - mean[i%f.Channels]
@@ -199,7 +202,7 @@ func newStandard(f *Features) standard {
 	var alive []float64
 	for c, variance := range deviation {
 		deviation[c] = math.Sqrt(variance)
-		if variance > 0 {
+		if changes[c] {
 			alive = append(alive, deviation[c])
 		}
 	}
@@ -210,7 +213,7 @@ func newStandard(f *Features) standard {
 	slices.Sort(alive)
 	least := leastDeviation * alive[len(alive)/2]
 	for c, d := range deviation {
-		if d == 0 { // never changes, says nothing
+		if !changes[c] { // says nothing
 			continue
 		}
 		s.mean[c] = float32(mean[c])

@@ -110,22 +110,42 @@ func TestProbeSeesEveryImage(t *testing.T) {
 
 // TestProbeSeed is that of the weights, and of the order.
 func TestProbeSeed(t *testing.T) {
-	rng := rand.New(rand.NewPCG(5, 5))
-	f, masks := cellsOfClasses(rng, 20, 4, 8, 4)
-	for i := range f.Values {
-		f.Values[i] = float32(rng.NormFloat64())
-	}
-	scores := func(seed uint64, kind string) Scores {
-		opts := DefaultProbe()
-		opts.Seed, opts.Kind, opts.Epochs, opts.Batch = seed, kind, 8, 3
-		return segment(t, f, f, masks, masks, 4, opts)
+	f, masks := cellsOfClasses(rand.New(rand.NewPCG(5, 5)), 20, 2, 3, 4)
+	d := cpu.New(1)
+	defer d.Close()
+	values := func(p *probe) (all [][]float32) {
+		for _, q := range p.parameters {
+			all = append(all, q.Read(d))
+		}
+		return all
 	}
 	for _, kind := range []string{LinearProbe, MLPProbe} {
-		if a, b := scores(1, kind), scores(1, kind); !cmp.Equal(a, b) {
-			t.Errorf("%s: the same seed scores %v and %v", kind, a.MeanIoU, b.MeanIoU)
+		opts := DefaultProbe()
+		opts.Kind, opts.Epochs, opts.Batch, opts.Seed = kind, 2, 3, 1
+		first := newProbe(d, f.Channels, 4, opts)
+		start := values(first)
+		train := func(seed uint64) [][]float32 {
+			for i, q := range first.parameters {
+				if err := q.Load(d, start[i]); err != nil {
+					t.Fatal(err)
+				}
+			}
+			opts := opts
+			opts.Seed = seed
+			if err := first.train(t.Context(), f, masks, newStandard(f), opts); err != nil {
+				t.Fatal(err)
+			}
+			return values(first)
 		}
-		if a, b := scores(1, kind), scores(2, kind); cmp.Equal(a, b) {
-			t.Errorf("%s: two seeds score the same, %v", kind, a.MeanIoU)
+		if a, b := train(1), train(1); !cmp.Equal(a, b) {
+			t.Errorf("%s: the same seed trains otherwise", kind)
+		}
+		if a, b := train(1), train(2); cmp.Equal(a, b) {
+			t.Errorf("%s: two seeds have one order", kind)
+		}
+		opts.Seed = 2
+		if cmp.Equal(start, values(newProbe(d, f.Channels, 4, opts))) {
+			t.Errorf("%s: two seeds have the same weights", kind)
 		}
 	}
 }
@@ -140,7 +160,9 @@ func TestStandardLeavesDeadChannelsQuiet(t *testing.T) {
 	}
 	f.Values[4] = 1e-4 // else always 0
 	scaled := make([]float32, len(f.Values))
-	newStandard(f).apply(scaled, f.Values)
+	standard := newStandard(f)
+	f.Values[3] = 8 // what training never had
+	standard.apply(scaled, f.Values)
 	var squares [5]float64
 	for i, v := range scaled {
 		squares[i%5] += float64(v) * float64(v)
