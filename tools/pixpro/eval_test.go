@@ -171,6 +171,17 @@ func TestShowDrawsFeatures(t *testing.T) {
 			t.Errorf("%v: the picture cannot be used: %v", args, err)
 		}
 	}
+	e := encoderFlags{untrained: true, which: "encoder", arch: "resnet18", stem: "small", width: 0.0625, stage: 4, threads: 2}
+	sources, err := e.sources()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for size, want := range map[int][2]int{0: {6, 5}, 64: {8, 8}} { // of 45 x 40 pixels
+		maps, err := featureMaps(t.Context(), &e, sources[0], []string{picture, picture}, size)
+		if err != nil || [2]int{maps[0].Rows, maps[0].Cols} != want || !cmp.Equal(maps[0], maps[1]) {
+			t.Errorf("at size %d, the maps are %d x %d and %d x %d, want %v (%v)", size, maps[0].Rows, maps[0].Cols, maps[1].Rows, maps[1].Cols, want, err)
+		}
+	}
 	for _, args := range [][]string{
 		{"--at", "1,2"},
 		{"--image", picture, "--at", "1"},
