@@ -183,8 +183,8 @@ func (c *Config) schedule(batchesPerEpoch int64) optim.Schedule {
 
 // differences lists the fields in which a run that goes on from a checkpoint
 // of another may not differ, because its samples or parameters would: all but
-// epochs, what concerns checkpoints, and the device and its precision, which
-// are warned of.
+// epochs, what concerns checkpoints, the device and its precision, which are
+// warned of, and the recipe with its crop, whose contents checkSource compares.
 func (c *Config) differences(saved *Config) []string {
 	var list []string
 	for _, f := range []struct {
@@ -193,7 +193,7 @@ func (c *Config) differences(saved *Config) []string {
 	}{
 		{"arch", saved.Arch, c.Arch}, {"stem", saved.Stem, c.Stem}, {"width", saved.Width, c.Width},
 		{"method", saved.Method, c.Method}, {"size", saved.Size, c.Size}, {"batch", saved.BatchSize, c.BatchSize}, {"accumulate", saved.Accumulate, c.Accumulate},
-		{"seed", saved.Seed, c.Seed}, {"recipe", saved.Recipe, c.Recipe}, {"crop", saved.Crop, c.Crop},
+		{"seed", saved.Seed, c.Seed},
 		{"head-hidden", saved.HeadHidden, c.HeadHidden}, {"head-dim", saved.HeadDim, c.HeadDim},
 		{"pixpro-transform-layer", saved.PixProTransformLayer, c.PixProTransformLayer}, {"instance", saved.Instance, c.Instance},
 		{"base-lr", saved.BaseLR, c.BaseLR}, {"weight-decay", saved.WeightDecay, c.WeightDecay}, {"warmup-epoch", saved.WarmupEpochs, c.WarmupEpochs},

@@ -268,7 +268,8 @@ func (t *Trainer) checkSource(src Source) error {
 	case r.State.Dataset != src.Dataset():
 		return fmt.Errorf("train: resume from %s: its dataset has other contents than this one: give the shards that the run began with, or start a new run from the checkpoint's weights with init", r.Dir)
 	case r.State.Recipe != src.Recipe():
-		return fmt.Errorf("train: resume from %s: its recipe %q has other parameters than this one", r.Dir, r.State.Recipe.Name)
+		return fmt.Errorf("train: resume from %s: the configuration does not fit: its recipe %q had other parameters than this %q: give the recipe and crop that the run began with",
+			r.Dir, r.State.Recipe.Name, src.Recipe().Name)
 	}
 	return nil
 }

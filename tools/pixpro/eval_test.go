@@ -13,10 +13,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/seed-436d2970/pixpro/augment"
 	"github.com/seed-436d2970/pixpro/internal/figure"
 	"github.com/seed-436d2970/pixpro/internal/safetensors"
 	"github.com/seed-436d2970/pixpro/pipeline"
 	"github.com/seed-436d2970/pixpro/train"
+	"github.com/seed-436d2970/pixpro/train/device/cpu"
 	"github.com/seed-436d2970/pixpro/train/evaluate"
 )
 
@@ -270,6 +272,71 @@ func TestEvaluationOptions(t *testing.T) {
 		if code, _ := pixpro(t, append(cluster, bad...)...); code != exitUsage {
 			t.Errorf("%v ended with %d, want %d", bad, code, exitUsage)
 		}
+	}
+}
+
+// TestMatchIsOfBothViews computes eval match anew from a pipeline's pairs, one
+// batch of all.
+func TestMatchIsOfBothViews(t *testing.T) {
+	path := evaluation(t)
+	const pairs = 40 // more than a batch, and than the images
+	e := encoderFlags{untrained: true, which: "encoder", arch: "resnet18", stem: "small", width: 0.0625, stage: 4, size: 32, threads: 2, seed: 8}
+	sources, err := e.sources()
+	if err != nil {
+		t.Fatal(err)
+	}
+	opts := matchOptions{views: viewFlags{shards: path("val-shards"), recipe: "byol"}, pairs: pairs, masks: path("val-masks"), threshold: 0.7}
+	got, err := evalMatch(t.Context(), &e, sources, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	cfg, err := (&viewFlags{shards: path("val-shards"), recipe: "byol", size: 32, seed: 8}).open(pipeline.Config{BatchSize: pairs, KeepLast: true, Limit: pairs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cfg.Dataset.Close()
+	p, err := pipeline.Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	d := cpu.New(1)
+	defer d.Close()
+	encoder := train.RandomEncoder(d, sources[0].resnet, 8)
+	m := evaluate.NewMatcher(4, 4, 32, 0.7)
+	for p.Next() {
+		b, err := pipeline.ViewBatch(p.Record())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range b.Len() {
+			var views [2]evaluate.View
+			for v := range views {
+				pixels := b.Views(v)[i*3*32*32 : (i+1)*3*32*32]
+				f, err := encoder.Features(augment.Planes{Width: 32, Height: 32, Pix: pixels}, 4)
+				if err != nil {
+					t.Fatal(err)
+				}
+				views[v] = evaluate.View{Map: f.Values, Coord: [4]float32(b.Coords(v)[4*i:])}
+			}
+			s, err := cfg.Dataset.Sample(b.Index()[i])
+			if err != nil {
+				t.Fatal(err)
+			}
+			data, err := os.ReadFile(filepath.Join(path("val-masks"), strings.TrimSuffix(filepath.FromSlash(s.Key), ".jpg")+".png"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			mask, err := evaluate.DecodeMask(data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			m.Add(views[0], views[1], &mask)
+		}
+	}
+	if diff := cmp.Diff(m.Scores(), got.Models[0].MatchScores); p.Err() != nil || diff != "" {
+		t.Errorf("%v (-want +got):\n%s", p.Err(), diff)
 	}
 }
 

@@ -98,6 +98,17 @@ func TestFromImagesToBackbone(t *testing.T) {
 	if last.Step != 6 || last.Epoch != 2 {
 		t.Errorf("the resumed run ends with %+v, want step 6", last)
 	}
+	// What a recipe says counts, not where it is written.
+	if err := os.WriteFile(path("recipe.json"), []byte(mustRun(t, "augment", "--print-recipe")), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	third := append(training, "--epochs", "3", "--resume", "auto", "--recipe", path("recipe.json"))
+	if code, _ := pixpro(t, append(third, "--crop", "0.5")...); code != exitFailed {
+		t.Errorf("resuming with another crop ended with %d, want %d", code, exitFailed)
+	}
+	if last = lastMetrics(t, mustRun(t, third...)); last.Step != 9 {
+		t.Errorf("the run resumed with its recipe from a file ends with %+v, want step 9", last)
+	}
 	if info, err := os.Stat(path("run/loss.png")); err != nil || info.Size() == 0 {
 		t.Errorf("no loss curve: %v", err)
 	}
