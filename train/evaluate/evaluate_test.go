@@ -158,14 +158,19 @@ func TestMapsAreThoseOfSingleImages(t *testing.T) {
 	}
 }
 
-func TestExtractorStops(t *testing.T) {
+func tinyExtractor(t *testing.T) *Extractor {
+	t.Helper()
 	r, err := model.Lookup("resnet18", model.StemSmall, 0.0625)
 	if err != nil {
 		t.Fatal(err)
 	}
 	d := cpu.New(1)
-	defer d.Close()
-	x := NewExtractor([]*train.Encoder{train.RandomEncoder(d, r, 5)}, 4)
+	t.Cleanup(func() { d.Close() })
+	return NewExtractor([]*train.Encoder{train.RandomEncoder(d, r, 5)}, 4)
+}
+
+func TestExtractorStops(t *testing.T) {
+	x := tinyExtractor(t)
 	load := func(_ *Loader, i int) (augment.Planes, error) { return augment.NewPlanes(16+16*i, 16), nil }
 	ctx, cancel := context.WithCancel(t.Context())
 	done := 0
@@ -179,13 +184,7 @@ func TestExtractorStops(t *testing.T) {
 
 // TestMeansAreThoseOfMaps: what global average pooling gives.
 func TestMeansAreThoseOfMaps(t *testing.T) {
-	r, err := model.Lookup("resnet18", model.StemSmall, 0.0625)
-	if err != nil {
-		t.Fatal(err)
-	}
-	d := cpu.New(1)
-	defer d.Close()
-	x := NewExtractor([]*train.Encoder{train.RandomEncoder(d, r, 5)}, 4)
+	x := tinyExtractor(t)
 	rng := rand.New(rand.NewPCG(2, 2))
 	load := func(_ *Loader, i int) (augment.Planes, error) {
 		p := augment.NewPlanes(32, 24)
