@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -12,6 +14,7 @@ import (
 	"github.com/rs/zerolog/log"
 	"github.com/spf13/cobra"
 
+	"github.com/seed-436d2970/pixpro/augment"
 	"github.com/seed-436d2970/pixpro/internal/figure"
 	"github.com/seed-436d2970/pixpro/internal/gemm"
 	"github.com/seed-436d2970/pixpro/internal/synth"
@@ -109,15 +112,28 @@ func generate(ctx context.Context, out string, opts synth.Options) error {
 // feature maps have 6 x 6 cells.
 const demoSize = 96
 
-// demoCrop is the least part of an image that a crop covers: the textures of
-// small images survive no more enlarging.
-const demoCrop = 0.2
+// demoRecipe is byol for views of demoSize. Blur is as large a part of them as
+// byol's is of 224 pixels, and crops cover at least a fifth of an image: the
+// textures of small images survive no more.
+func demoRecipe() (augment.Recipe, error) {
+	recipe, err := augment.LookupRecipe("byol")
+	if err != nil {
+		return recipe, err
+	}
+	recipe.Name = fmt.Sprintf("byol-%d", demoSize)
+	recipe.CropScale.Min = 0.2
+	for v := range recipe.Views {
+		recipe.Views[v].BlurSigma.Max *= demoSize / 224.
+	}
+	return recipe, recipe.Validate()
+}
 
 func demo(cmd *cobra.Command, out string, seed uint64) error {
 	ctx := cmd.Context()
 	var (
 		images   = filepath.Join(out, "images")
 		shardDir = filepath.Join(out, "shards")
+		recipe   = filepath.Join(out, "recipe.json")
 		views    = filepath.Join(out, "views.png")
 		run      = filepath.Join(out, "run")
 		backbone = filepath.Join(out, "backbone.safetensors")
@@ -127,7 +143,7 @@ func demo(cmd *cobra.Command, out string, seed uint64) error {
 	}
 	eval := demoEvaluation{
 		train: images, trainMasks: filepath.Join(out, "masks"),
-		val: filepath.Join(out, "val"), valMasks: filepath.Join(out, "val-masks"), valShards: filepath.Join(out, "val-shards"),
+		recipe: recipe, val: filepath.Join(out, "val"), valMasks: filepath.Join(out, "val-masks"), valShards: filepath.Join(out, "val-shards"),
 		run: run, features: filepath.Join(out, "features.png"), file: filepath.Join(out, "evaluation.json"), seed: seed,
 	}
 	if err := generate(ctx, images, synth.Options{Images: 320, Seed: seed, MasksDir: eval.trainMasks}); err != nil {
@@ -140,12 +156,19 @@ func demo(cmd *cobra.Command, out string, seed uint64) error {
 		return err
 	}
 
+	small, err := demoRecipe()
+	if err != nil {
+		return err
+	}
+	if err := writeFile(recipe, func(w io.Writer) error { return json.NewEncoder(w).Encode(small) }); err != nil {
+		return err
+	}
 	cfg := train.Default()
 	cfg.Shards, cfg.Output, cfg.Seed = shardDir, run, seed
 	cfg.Arch, cfg.Stem, cfg.Width, cfg.HeadHidden = "resnet18", model.StemNoPool, 0.5, 512
 	cfg.Size, cfg.BatchSize, cfg.Epochs, cfg.WarmupEpochs = demoSize, 32, 5, 1
 	cfg.BaseLR = 16 // a short run on few images wants large steps
-	cfg.Crop = demoCrop
+	cfg.Recipe = recipe
 	if gemm.Name() == gemm.Portable {
 		cfg.Width /= 2 // a quarter of the work, where it takes ten times as long
 	}
@@ -183,6 +206,7 @@ the direction only, and may even lose at matching: see docs/evaluation.md.
 
   %s   the images, a folder a class
   %s   the same as Arrow shards
+  %s   the augmentation: byol, for small views
   %s   pairs of views; lines join cells that show the same place
   %s   the loss, step by step
   %s   features as colours, and their similarity to a place
@@ -194,7 +218,7 @@ With your own images, a folder of them or of one folder a class:
   pixpro train  --shards shards/ --output run/ --arch resnet50
   pixpro export --checkpoint run/ --out backbone.safetensors
 `, first, last.Loss, last.Step, scores.Images, scores.table(),
-		images, shardDir, views, filepath.Join(run, lossFile), eval.features, backbone, tensors))
+		images, shardDir, recipe, views, filepath.Join(run, lossFile), eval.features, backbone, tensors))
 }
 
 // demoViews draws the first pairs that the training will see.

@@ -16,7 +16,7 @@ import (
 type demoEvaluation struct {
 	train, trainMasks        string
 	val, valMasks, valShards string
-	run                      string
+	run, recipe              string
 	features, file           string
 	seed                     uint64
 }
@@ -91,10 +91,9 @@ func (e *demoEvaluation) measure(ctx context.Context, cmd *cobra.Command) (*demo
 	if err := shard(ctx, cmd, shards.WriteConfig{In: e.val, Out: e.valShards}, false); err != nil {
 		return nil, err
 	}
-	preset := train.Default()
 	encoders.size = demoSize // views as in training
 	match, err := evalMatch(ctx, &encoders, sources, matchOptions{
-		views: viewFlags{shards: e.valShards, recipe: preset.Recipe, crop: demoCrop}, pairs: demoPairs, threshold: preset.PixProPositiveRatio,
+		views: viewFlags{shards: e.valShards, recipe: e.recipe}, pairs: demoPairs, threshold: train.Default().PixProPositiveRatio,
 	})
 	if err != nil {
 		return nil, err
