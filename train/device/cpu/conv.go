@@ -12,31 +12,15 @@ import (
 const tileFloats = 1 << 19
 
 // window walks over the receptive fields of a convolution's outputs.
-type window struct {
-	device.Convolution
-	h, w, channels int // input
-	oh, ow         int // output
-	images, outs   int
-}
+type window struct{ device.Window }
 
 func newWindow(x, y device.Tensor, c device.Convolution) window {
-	g := window{c, x.Shape[1], x.Shape[2], x.Shape[3], y.Shape[1], y.Shape[2], x.Shape[0], y.Shape[3]}
-	mustBe(y.Shape[0] == g.images && g.oh == c.Output(g.h) && g.ow == c.Output(g.w),
-		"a %d/%d/%d window takes %v to %v", c.Kernel, c.Stride, c.Padding, x.Shape, y.Shape)
-	return g
-}
-
-// size is the number of floats in a receptive field: K x K x C.
-func (g *window) size() int { return g.Kernel * g.Kernel * g.channels }
-
-// direct says that receptive fields lie in the input as they are.
-func (g *window) direct() bool {
-	return g.Kernel == 1 && g.Stride == 1 && g.Padding == 0 && g.Parts() == 1
+	return window{device.NewWindow(x, y, c)}
 }
 
 // tileRows is how many receptive fields make a tile.
 func (g *window) tileRows() int {
-	return min(max(tileFloats/g.size(), 32), 1024)
+	return min(max(tileFloats/g.Size(), 32), 1024)
 }
 
 // row calls span for the parts of output pixel p's receptive field that lie in
@@ -44,29 +28,29 @@ func (g *window) tileRows() int {
 // at on of the field. The field is Groups x K x K x C/Groups. p counts over
 // all images.
 func (g *window) row(p int, span func(in, at, length int)) {
-	image, p := p/(g.oh*g.ow), p%(g.oh*g.ow)
-	top, left := p/g.ow*g.Stride-g.Padding, p%g.ow*g.Stride-g.Padding
+	image, p := p/(g.OutHeight*g.OutWidth), p%(g.OutHeight*g.OutWidth)
+	top, left := p/g.OutWidth*g.Stride-g.Padding, p%g.OutWidth*g.Stride-g.Padding
 	for kh := range g.Kernel {
 		y := top + kh*g.Spacing()
-		if y < 0 || y >= g.h {
+		if y < 0 || y >= g.Height {
 			continue
 		}
-		line := (image*g.h + y) * g.w
+		line := (image*g.Height + y) * g.Width
 		if g.Spacing() == 1 && g.Parts() == 1 { // pixels of a line lie side by side
-			first, last := max(0, -left), min(g.Kernel, g.w-left)
+			first, last := max(0, -left), min(g.Kernel, g.Width-left)
 			if first < last {
-				span((line+left+first)*g.channels, (kh*g.Kernel+first)*g.channels, (last-first)*g.channels)
+				span((line+left+first)*g.Channels, (kh*g.Kernel+first)*g.Channels, (last-first)*g.Channels)
 			}
 			continue
 		}
-		channels := g.channels / g.Parts()
+		channels := g.Channels / g.Parts()
 		for kw := range g.Kernel {
 			x := left + kw*g.Spacing()
-			if x < 0 || x >= g.w {
+			if x < 0 || x >= g.Width {
 				continue
 			}
 			for part := range g.Parts() {
-				span((line+x)*g.channels+part*channels, ((part*g.Kernel+kh)*g.Kernel+kw)*channels, channels)
+				span((line+x)*g.Channels+part*channels, ((part*g.Kernel+kh)*g.Kernel+kw)*channels, channels)
 			}
 		}
 	}
@@ -75,7 +59,7 @@ func (g *window) row(p int, span func(in, at, length int)) {
 // gather copies the receptive fields of output pixels from, ..., to-1 into
 // tile, one a row; what lies outside of the input is 0.
 func (g *window) gather(tile, x []float32, from, to int) {
-	size := g.size()
+	size := g.Size()
 	for p := from; p < to; p++ {
 		field := tile[(p-from)*size:][:size]
 		if g.Padding > 0 {
@@ -89,7 +73,7 @@ func (g *window) gather(tile, x []float32, from, to int) {
 
 // scatter adds tile's rows, laid out as by gather, to the input places.
 func (g *window) scatter(dx, tile []float32, from, to int) {
-	size := g.size()
+	size := g.Size()
 	for p := from; p < to; p++ {
 		field := tile[(p-from)*size:][:size]
 		g.row(p, func(in, at, length int) {
@@ -98,35 +82,30 @@ func (g *window) scatter(dx, tile []float32, from, to int) {
 	}
 }
 
-func (g *window) checkWeights(w device.Tensor) {
-	mustBe(g.outs%g.Parts() == 0 && g.channels%g.Parts() == 0 && w.Len() == g.outs*g.size()/g.Parts() && w.Shape[0] == g.outs,
-		"weights %v for %d of %d channels in %d groups, %d x %d", w.Shape, g.outs, g.channels, g.Parts(), g.Kernel, g.Kernel)
-}
-
 // part is where a group of channels lies: its outputs from column out on of a
 // row of y, its fields from column field on of a tile's row, its weights from
 // place weight on.
 func (g *window) part(i int) (out, field, weight int) {
-	outs, fields := g.outs/g.Parts(), g.size()/g.Parts()
+	outs, fields := g.Outs/g.Parts(), g.Size()/g.Parts()
 	return i * outs, i * fields, i * outs * fields
 }
 
 // Convolve implements device.Device: y = windows(x) w'.
 func (d *Device) Convolve(y, x, w, bias device.Tensor, c device.Convolution) {
 	g := newWindow(x, y, c)
-	g.checkWeights(w)
+	g.CheckWeights(w)
 	xs, ys, ws, bs := floats(x), floats(y), floats(w), floats(bias)
-	rows, size := y.Rows(), g.size()
-	outs, depth := g.outs/g.Parts(), size/g.Parts()
+	rows, size := y.Rows(), g.Size()
+	outs, depth := g.Outs/g.Parts(), size/g.Parts()
 	tile := d.balance(g.tileRows(), rows)
 	parallel.ForWorker((rows+tile-1)/tile, d.threads, func(thread, i int) {
 		from, to := i*tile, min(rows, (i+1)*tile)
-		out := ys[from*g.outs : to*g.outs]
-		for r := 0; bs != nil && r < len(out); r += g.outs {
+		out := ys[from*g.Outs : to*g.Outs]
+		for r := 0; bs != nil && r < len(out); r += g.Outs {
 			copy(out[r:], bs)
 		}
 		var fields []float32
-		if g.direct() {
+		if g.Direct() {
 			fields = xs[from*size : to*size]
 		} else {
 			fields = d.threadScratch(thread, (to-from)*size)
@@ -134,7 +113,7 @@ func (d *Device) Convolve(y, x, w, bias device.Tensor, c device.Convolution) {
 		}
 		for part := range g.Parts() {
 			o, f, w := g.part(part)
-			gemm.Mul(false, true, to-from, outs, depth, fields[f:], size, ws[w:], depth, bs != nil, out[o:], g.outs)
+			gemm.Mul(false, true, to-from, outs, depth, fields[f:], size, ws[w:], depth, bs != nil, out[o:], g.Outs)
 		}
 	})
 }
@@ -150,31 +129,31 @@ func (d *Device) balance(tile, rows int) int {
 // are split over threads, since windows of one image overlap.
 func (d *Device) ConvolveBackwardData(dx, dy, w device.Tensor, c device.Convolution, accumulate bool) {
 	g := newWindow(dx, dy, c)
-	g.checkWeights(w)
+	g.CheckWeights(w)
 	dxs, dys, ws := floats(dx), floats(dy), floats(w)
-	size := g.size()
-	outs, depth := g.outs/g.Parts(), size/g.Parts()
-	if g.direct() {
+	size := g.Size()
+	outs, depth := g.Outs/g.Parts(), size/g.Parts()
+	if g.Direct() {
 		rows := dy.Rows()
 		tile := d.balance(g.tileRows(), rows)
 		parallel.For((rows+tile-1)/tile, d.threads, func(i int) {
 			from, to := i*tile, min(rows, (i+1)*tile)
-			gemm.Mul(false, false, to-from, size, g.outs, dys[from*g.outs:to*g.outs], g.outs, ws, size, accumulate, dxs[from*size:to*size], size)
+			gemm.Mul(false, false, to-from, size, g.Outs, dys[from*g.Outs:to*g.Outs], g.Outs, ws, size, accumulate, dxs[from*size:to*size], size)
 		})
 		return
 	}
-	perImage := g.oh * g.ow
+	perImage := g.OutHeight * g.OutWidth
 	tile := min(g.tileRows(), perImage)
-	parallel.ForWorker(g.images, d.threads, func(thread, image int) {
+	parallel.ForWorker(g.Images, d.threads, func(thread, image int) {
 		if !accumulate {
-			clear(dxs[image*g.h*g.w*g.channels:][:g.h*g.w*g.channels])
+			clear(dxs[image*g.Height*g.Width*g.Channels:][:g.Height*g.Width*g.Channels])
 		}
 		for from := image * perImage; from < (image+1)*perImage; from += tile {
 			to := min((image+1)*perImage, from+tile)
 			fields := d.threadScratch(thread, tile*size)[:(to-from)*size]
 			for part := range g.Parts() {
 				o, f, w := g.part(part)
-				gemm.Mul(false, false, to-from, depth, outs, dys[from*g.outs+o:to*g.outs], g.outs, ws[w:], depth, false, fields[f:], size)
+				gemm.Mul(false, false, to-from, depth, outs, dys[from*g.Outs+o:to*g.Outs], g.Outs, ws[w:], depth, false, fields[f:], size)
 			}
 			g.scatter(dxs, fields, from, to)
 		}
@@ -185,10 +164,10 @@ func (d *Device) ConvolveBackwardData(dx, dy, w device.Tensor, c device.Convolut
 // thread sums over a fixed part of the rows, then the parts are added in order.
 func (d *Device) ConvolveBackwardWeights(dw, dbias, dy, x device.Tensor, c device.Convolution) {
 	g := newWindow(x, dy, c)
-	g.checkWeights(dw)
+	g.CheckWeights(dw)
 	xs, dys, dws := floats(x), floats(dy), floats(dw)
-	rows, size := dy.Rows(), g.size()
-	outs, depth := g.outs/g.Parts(), size/g.Parts()
+	rows, size := dy.Rows(), g.Size()
+	outs, depth := g.Outs/g.Parts(), size/g.Parts()
 	tile := min(g.tileRows(), rows)
 	parts := max(1, min(d.threads, rows/32))
 	partial := make([]device.Tensor, parts)
@@ -204,7 +183,7 @@ func (d *Device) ConvolveBackwardWeights(dw, dbias, dy, x device.Tensor, c devic
 		for from := part * rows / parts; from < last; from += tile {
 			to := min(last, from+tile)
 			var fields []float32
-			if g.direct() {
+			if g.Direct() {
 				fields = xs[from*size : to*size]
 			} else {
 				fields = d.threadScratch(thread, tile*size)[:(to-from)*size]
@@ -212,7 +191,7 @@ func (d *Device) ConvolveBackwardWeights(dw, dbias, dy, x device.Tensor, c devic
 			}
 			for part := range g.Parts() {
 				o, f, w := g.part(part)
-				gemm.Mul(true, false, outs, depth, to-from, dys[from*g.outs+o:to*g.outs], g.outs, fields[f:], size, add, sum[w:], depth)
+				gemm.Mul(true, false, outs, depth, to-from, dys[from*g.Outs+o:to*g.Outs], g.Outs, fields[f:], size, add, sum[w:], depth)
 			}
 			add = true
 		}
@@ -222,6 +201,6 @@ func (d *Device) ConvolveBackwardWeights(dw, dbias, dy, x device.Tensor, c devic
 		d.Free(partial[i])
 	}
 	if dbias.Exists() {
-		d.addColumnSums(floats(dbias), dys, rows, g.outs)
+		d.addColumnSums(floats(dbias), dys, rows, g.Outs)
 	}
 }

@@ -11,7 +11,7 @@ import (
 func (d *Device) MaxPool(y, x device.Tensor, c device.Convolution) {
 	g := newWindow(x, y, c)
 	xs, ys := floats(x), floats(y)
-	ch := g.channels
+	ch := g.Channels
 	d.spans(y.Rows(), func(from, to int) {
 		for p := from; p < to; p++ {
 			out := ys[p*ch:][:ch]
@@ -34,9 +34,9 @@ func (d *Device) MaxPool(y, x device.Tensor, c device.Convolution) {
 func (d *Device) MaxPoolBackward(dx, dy, x, y device.Tensor, c device.Convolution) {
 	g := newWindow(dx, dy, c)
 	dxs, dys, xs, ys := floats(dx), floats(dy), floats(x), floats(y)
-	ch, perImage := g.channels, g.oh*g.ow
-	parallel.ForWorker(g.images, d.threads, func(thread, image int) {
-		clear(dxs[image*g.h*g.w*ch:][:g.h*g.w*ch])
+	ch, perImage := g.Channels, g.OutHeight*g.OutWidth
+	parallel.ForWorker(g.Images, d.threads, func(thread, image int) {
+		clear(dxs[image*g.Height*g.Width*ch:][:g.Height*g.Width*ch])
 		left := d.threadScratch(thread, ch)
 		for p := image * perImage; p < (image+1)*perImage; p++ {
 			copy(left, dys[p*ch:][:ch]) // what has found no place yet
@@ -60,7 +60,7 @@ func (d *Device) MaxPoolBackward(dx, dy, x, y device.Tensor, c device.Convolutio
 func (d *Device) AveragePool(y, x device.Tensor, c device.Convolution) {
 	g := newWindow(x, y, c)
 	xs, ys := floats(x), floats(y)
-	ch, share := g.channels, 1/float32(c.Kernel*c.Kernel)
+	ch, share := g.Channels, 1/float32(c.Kernel*c.Kernel)
 	d.spans(y.Rows(), func(from, to int) {
 		for p := from; p < to; p++ {
 			out := ys[p*ch:][:ch]
@@ -81,9 +81,9 @@ func (d *Device) AveragePool(y, x device.Tensor, c device.Convolution) {
 func (d *Device) AveragePoolBackward(dx, dy device.Tensor, c device.Convolution) {
 	g := newWindow(dx, dy, c)
 	dxs, dys := floats(dx), floats(dy)
-	ch, perImage, share := g.channels, g.oh*g.ow, 1/float32(c.Kernel*c.Kernel)
-	parallel.ForWorker(g.images, d.threads, func(thread, image int) {
-		clear(dxs[image*g.h*g.w*ch:][:g.h*g.w*ch])
+	ch, perImage, share := g.Channels, g.OutHeight*g.OutWidth, 1/float32(c.Kernel*c.Kernel)
+	parallel.ForWorker(g.Images, d.threads, func(thread, image int) {
+		clear(dxs[image*g.Height*g.Width*ch:][:g.Height*g.Width*ch])
 		grad := d.threadScratch(thread, ch)
 		for p := image * perImage; p < (image+1)*perImage; p++ {
 			for i, v := range dys[p*ch:][:ch] {

@@ -54,40 +54,21 @@ func (d *Device) Add(dst, src device.Tensor) {
 	}
 }
 
-// window is the geometry of a convolution or pooling, as kernels take it.
-type window struct {
-	device.Convolution
-	images, h, w, channels, oh, ow, outs int
-}
+// window is a geometry as kernels take it.
+type window struct{ device.Window }
 
 func newWindow(x, y device.Tensor, c device.Convolution) window {
-	g := window{c, x.Shape[0], x.Shape[1], x.Shape[2], x.Shape[3], y.Shape[1], y.Shape[2], y.Shape[3]}
-	mustBe(y.Shape[0] == g.images && g.oh == c.Output(g.h) && g.ow == c.Output(g.w),
-		"a %d/%d/%d window takes %v to %v", c.Kernel, c.Stride, c.Padding, x.Shape, y.Shape)
-	return g
-}
-
-// size is the number of values in a receptive field.
-func (g *window) size() int { return g.Kernel * g.Kernel * g.channels }
-
-// direct says that receptive fields lie in the input as they are.
-func (g *window) direct() bool {
-	return g.Kernel == 1 && g.Stride == 1 && g.Padding == 0 && g.Parts() == 1
+	return window{device.NewWindow(x, y, c)}
 }
 
 // arguments appends WINDOW of kernels.cu.
 func (g *window) arguments(args ...any) []any {
-	return append(args, g.h, g.w, g.channels, g.oh, g.ow, g.Kernel, g.Stride, g.Padding, g.Spacing(), g.Parts())
-}
-
-func (g *window) checkWeights(w device.Tensor) {
-	mustBe(g.outs%g.Parts() == 0 && g.channels%g.Parts() == 0 && w.Len() == g.outs*g.size()/g.Parts() && w.Shape[0] == g.outs,
-		"weights %v for %d of %d channels in %d groups, %d x %d", w.Shape, g.outs, g.channels, g.Parts(), g.Kernel, g.Kernel)
+	return append(args, g.Height, g.Width, g.Channels, g.OutHeight, g.OutWidth, g.Kernel, g.Stride, g.Padding, g.Spacing(), g.Parts())
 }
 
 // fields is the tensor for the receptive fields of rows outputs.
 func (d *Device) fields(g *window, rows int) device.Tensor {
-	return d.AllocActivation(rows, g.size())
+	return d.AllocActivation(rows, g.Size())
 }
 
 // fitting is how many units of so many values fit into the workspace, at least one.
@@ -97,9 +78,9 @@ func (d *Device) fitting(values int) int {
 
 // gather writes the receptive fields of outputs first, first+1, ... to fields.
 func (d *Device) gather(g *window, fields, x device.Tensor, first, rows int) {
-	kernel, width := vector("im2col", g.channels/g.Parts())
-	read := min(int64(rows)*int64(g.size()), int64(rows)*int64(g.Stride*g.Stride)*int64(g.channels)) * elementSize(d.half)
-	d.launchFlat(kernel, rows*g.size()/width, read+int64(rows)*int64(g.size())*elementSize(d.half), g.arguments(fields, x, first, rows)...)
+	kernel, width := vector("im2col", g.Channels/g.Parts())
+	read := min(int64(rows)*int64(g.Size()), int64(rows)*int64(g.Stride*g.Stride)*int64(g.Channels)) * elementSize(d.half)
+	d.launchFlat(kernel, rows*g.Size()/width, read+int64(rows)*int64(g.Size())*elementSize(d.half), g.arguments(fields, x, first, rows)...)
 }
 
 // factor is w as matrix products take it; done gives it back.
@@ -115,25 +96,25 @@ func (d *Device) factor(w device.Tensor) (factor device.Tensor, done func()) {
 // Convolve implements device.Device: y = windows(x) w' + bias.
 func (d *Device) Convolve(y, x, w, bias device.Tensor, c device.Convolution) {
 	g := newWindow(x, y, c)
-	g.checkWeights(w)
+	g.CheckWeights(w)
 	rows, parts := y.Rows(), g.Parts()
-	outs, depth := g.outs/parts, g.size()/parts
+	outs, depth := g.Outs/parts, g.Size()/parts
 	if bias.Exists() {
-		d.launchFlat("fill_rows", y.Len(), size(y), y, bias, y.Len(), g.outs)
+		d.launchFlat("fill_rows", y.Len(), size(y), y, bias, y.Len(), g.Outs)
 	}
 	w, done := d.factor(w)
 	defer done()
 	weights := matrix(w, 0, depth, outs*depth)
-	if g.direct() {
-		d.gemm("gemm forward", false, true, rows, g.outs, depth, matrix(x, 0, depth, 0), weights, bias.Exists(), matrix(y, 0, g.outs, 0), 1)
+	if g.Direct() {
+		d.gemm("gemm forward", false, true, rows, g.Outs, depth, matrix(x, 0, depth, 0), weights, bias.Exists(), matrix(y, 0, g.Outs, 0), 1)
 		return
 	}
-	step := d.fitting(g.size())
+	step := d.fitting(g.Size())
 	for from := 0; from < rows; from += step {
 		n := min(step, rows-from)
 		fields := d.fields(&g, n)
 		d.gather(&g, fields, x, from, n)
-		d.gemm("gemm forward", false, true, n, outs, depth, matrix(fields, 0, g.size(), depth), weights, bias.Exists(), matrix(y, from*g.outs, g.outs, outs), parts)
+		d.gemm("gemm forward", false, true, n, outs, depth, matrix(fields, 0, g.Size(), depth), weights, bias.Exists(), matrix(y, from*g.Outs, g.Outs, outs), parts)
 		d.Free(fields)
 	}
 }
@@ -142,24 +123,24 @@ func (d *Device) Convolve(y, x, w, bias device.Tensor, c device.Convolution) {
 // images are taken at a time, since windows of one image overlap.
 func (d *Device) ConvolveBackwardData(dx, dy, w device.Tensor, c device.Convolution, accumulate bool) {
 	g := newWindow(dx, dy, c)
-	g.checkWeights(w)
+	g.CheckWeights(w)
 	parts := g.Parts()
-	outs, depth := g.outs/parts, g.size()/parts
+	outs, depth := g.Outs/parts, g.Size()/parts
 	w, done := d.factor(w)
 	defer done()
 	weights := matrix(w, 0, depth, outs*depth)
-	if g.direct() {
-		d.gemm("gemm data", false, false, dy.Rows(), depth, g.outs, matrix(dy, 0, g.outs, 0), weights, accumulate, matrix(dx, 0, depth, 0), 1)
+	if g.Direct() {
+		d.gemm("gemm data", false, false, dy.Rows(), depth, g.Outs, matrix(dy, 0, g.Outs, 0), weights, accumulate, matrix(dx, 0, depth, 0), 1)
 		return
 	}
-	kernel, width := vector("col2im", g.channels/parts)
-	perImage, place := g.oh*g.ow, g.h*g.w*g.channels
-	step := d.fitting(max(1, perImage*g.size()))
-	for image := 0; image < g.images; image += step {
-		images := min(step, g.images-image)
+	kernel, width := vector("col2im", g.Channels/parts)
+	perImage, place := g.OutHeight*g.OutWidth, g.Height*g.Width*g.Channels
+	step := d.fitting(max(1, perImage*g.Size()))
+	for image := 0; image < g.Images; image += step {
+		images := min(step, g.Images-image)
 		n := images * perImage
 		fields := d.fields(&g, n)
-		d.gemm("gemm data", false, false, n, depth, outs, matrix(dy, image*perImage*g.outs, g.outs, outs), weights, false, matrix(fields, 0, g.size(), depth), parts)
+		d.gemm("gemm data", false, false, n, depth, outs, matrix(dy, image*perImage*g.Outs, g.Outs, outs), weights, false, matrix(fields, 0, g.Size(), depth), parts)
 		bytes := size(fields) + int64(images*place)*elementSize(d.half)
 		target := uintptr(matrix(dx, image*place, 0, 0).Pointer)
 		d.launchFlat(kernel, images*place/width, bytes, g.arguments(target, fields, images*place, accumulate)...)
@@ -170,27 +151,27 @@ func (d *Device) ConvolveBackwardData(dx, dy, w device.Tensor, c device.Convolut
 // ConvolveBackwardWeights implements device.Device: dw += dy' windows(x).
 func (d *Device) ConvolveBackwardWeights(dw, dbias, dy, x device.Tensor, c device.Convolution) {
 	g := newWindow(x, dy, c)
-	g.checkWeights(dw)
+	g.CheckWeights(dw)
 	rows, parts := dy.Rows(), g.Parts()
-	outs, depth := g.outs/parts, g.size()/parts
+	outs, depth := g.Outs/parts, g.Size()/parts
 	sums := matrix(dw, 0, depth, outs*depth)
-	if g.direct() {
-		d.gemm("gemm weights", true, false, g.outs, depth, rows, matrix(dy, 0, g.outs, 0), matrix(x, 0, depth, 0), true, sums, 1)
+	if g.Direct() {
+		d.gemm("gemm weights", true, false, g.Outs, depth, rows, matrix(dy, 0, g.Outs, 0), matrix(x, 0, depth, 0), true, sums, 1)
 	} else {
-		step := d.fitting(g.size())
+		step := d.fitting(g.Size())
 		for from := 0; from < rows; from += step {
 			n := min(step, rows-from)
 			fields := d.fields(&g, n)
 			d.gather(&g, fields, x, from, n)
-			d.gemm("gemm weights", true, false, outs, depth, n, matrix(dy, from*g.outs, g.outs, outs), matrix(fields, 0, g.size(), depth), true, sums, parts)
+			d.gemm("gemm weights", true, false, outs, depth, n, matrix(dy, from*g.Outs, g.Outs, outs), matrix(fields, 0, g.Size(), depth), true, sums, parts)
 			d.Free(fields)
 		}
 	}
 	if dbias.Exists() && rows > 0 {
-		b := newBlocks(rows, g.outs, 1, 1, sumRows)
-		partial := d.doubles(b.chunks * 2 * g.outs)
-		d.launch("column_sums", b.grid, b.block, size(dy), partial, dy, rows, b.chunk, g.outs)
-		d.launchFlat("add_column_sums", g.outs, size(partial), dbias, partial, b.chunks, g.outs)
+		b := newBlocks(rows, g.Outs, 1, 1, sumRows)
+		partial := d.doubles(b.chunks * 2 * g.Outs)
+		d.launch("column_sums", b.grid, b.block, size(dy), partial, dy, rows, b.chunk, g.Outs)
+		d.launchFlat("add_column_sums", g.Outs, size(partial), dbias, partial, b.chunks, g.Outs)
 		d.Free(partial)
 	}
 }
@@ -296,7 +277,7 @@ func (d *Device) BatchNormBackward(dx, dy, x, y device.Tensor, b *device.BatchNo
 // MaxPool implements device.Device.
 func (d *Device) MaxPool(y, x device.Tensor, c device.Convolution) {
 	g := newWindow(x, y, c)
-	kernel, width := vector("max_pool", g.channels)
+	kernel, width := vector("max_pool", g.Channels)
 	d.launchFlat(kernel, y.Len()/width, size(x)+size(y), g.arguments(y, x, y.Len())...)
 }
 
