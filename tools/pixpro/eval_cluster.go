@@ -89,12 +89,12 @@ func evalCluster(ctx context.Context, encoders *encoderFlags, sources []encoderS
 		}
 		features, err := folderFeatures(ctx, x, s.name+": features", folder, encoders.size)
 		free()
-		if err != nil {
-			return nil, err
+		var scores evaluate.ClusterScores
+		if err == nil {
+			scores, err = clusterFeatures(ctx, s.name, features, folder.Masks, classes, opts)
 		}
-		scores, err := clusterFeatures(ctx, s.name, features, folder.Masks, classes, opts)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%s: %w", s.name, err)
 		}
 		report.Models = append(report.Models, denseResult{Model: s.name, Step: s.step, Scores: scores.Scores, ClassOf: scores.ClassOf})
 	}

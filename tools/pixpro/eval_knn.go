@@ -203,12 +203,12 @@ func evalKNN(ctx context.Context, encoders *encoderFlags, sources []encoderSourc
 			queries, truth = &q, valSet.labels
 		}
 		free()
-		if err != nil {
-			return nil, err
+		var predicted []int
+		if err == nil {
+			predicted, err = evaluate.Neighbors(ctx, points, trainSet.labels, queries, opts)
 		}
-		predicted, err := evaluate.Neighbors(ctx, points, trainSet.labels, queries, opts)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%s: %w", s.name, err)
 		}
 		right := 0
 		for i, class := range predicted {

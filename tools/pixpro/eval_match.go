@@ -143,7 +143,7 @@ func evalMatch(ctx context.Context, encoders *encoderFlags, sources []encoderSou
 		r, err := matchViews(ctx, x, s.name+": features of views", cfg, masks, opts.threshold)
 		free()
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%s: %w", s.name, err)
 		}
 		r.Model, r.Step = s.name, s.step
 		report.Models = append(report.Models, r)

@@ -184,7 +184,7 @@ func evalSegment(ctx context.Context, encoders *encoderFlags, sources []encoderS
 		}
 		free()
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%s: %w", s.name, err)
 		}
 	}
 	return report, nil

@@ -91,7 +91,10 @@ func featureMaps(ctx context.Context, encoders *encoderFlags, source encoderSour
 		step()
 		return nil
 	})
-	return maps, err
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", source.name, err)
+	}
+	return maps, nil
 }
 
 // colourMaps gives each cell the first three principal components of all maps
