@@ -141,15 +141,16 @@ func (e *encoderFlags) workers() int {
 	return processor.Cores()
 }
 
-// open builds an extractor of the source's features, and what frees it.
-func (e *encoderFlags) open(s encoderSource) (*evaluate.Extractor, func(), error) {
+// open builds an extractor of the source's features for so many images, and
+// what frees it.
+func (e *encoderFlags) open(s encoderSource, images int) (*evaluate.Extractor, func(), error) {
 	var devices []*cpu.Device
 	free := func() {
 		for _, d := range devices {
 			d.Close()
 		}
 	}
-	encoders := make([]*train.Encoder, e.workers())
+	encoders := make([]*train.Encoder, min(e.workers(), images))
 	for i := range encoders {
 		d := cpu.New(1)
 		devices = append(devices, d)

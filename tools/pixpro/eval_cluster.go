@@ -83,7 +83,7 @@ func evalCluster(ctx context.Context, encoders *encoderFlags, sources []encoderS
 	report := &denseReport{Classes: classes, Size: encoders.size, Stage: encoders.stage, Val: len(folder.Names), Clusters: opts.K}
 	opts.Seed, opts.Workers = encoders.seed, encoders.workers()
 	for _, s := range sources {
-		x, free, err := encoders.open(s)
+		x, free, err := encoders.open(s, len(folder.Names))
 		if err != nil {
 			return nil, err
 		}

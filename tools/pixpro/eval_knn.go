@@ -190,7 +190,7 @@ func evalKNN(ctx context.Context, encoders *encoderFlags, sources []encoderSourc
 	report := &knnReport{K: opts.K, Classes: len(trainSet.Classes()), Size: encoders.size, Stage: encoders.stage, Train: len(trainSet.rows)}
 	opts.Workers = encoders.workers()
 	for _, s := range sources {
-		x, free, err := encoders.open(s)
+		x, free, err := encoders.open(s, len(trainSet.rows))
 		if err != nil {
 			return nil, err
 		}

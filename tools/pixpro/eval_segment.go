@@ -168,7 +168,7 @@ func evalSegment(ctx context.Context, encoders *encoderFlags, sources []encoderS
 	report := &denseReport{Classes: classes, Size: encoders.size, Stage: encoders.stage, Train: len(trainSet.Names), Val: len(valSet.Names), Probe: probe.Kind}
 	probe.Seed, probe.Workers = encoders.seed, encoders.workers()
 	for _, s := range sources {
-		x, free, err := encoders.open(s)
+		x, free, err := encoders.open(s, max(len(trainSet.Names), len(valSet.Names)))
 		if err != nil {
 			return nil, err
 		}

@@ -121,7 +121,7 @@ func TestProbeSeesPixproFeatures(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		x, free, err := e.open(sources[0])
+		x, free, err := e.open(sources[0], 2)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -76,7 +76,7 @@ func cellAt(at [2]int, width, height, rows, cols int) int {
 
 // featureMaps computes the maps of images of different sizes.
 func featureMaps(ctx context.Context, encoders *encoderFlags, source encoderSource, images []string, size int) ([]train.FeatureMap, error) {
-	x, free, err := encoders.open(source)
+	x, free, err := encoders.open(source, len(images))
 	if err != nil {
 		return nil, err
 	}
