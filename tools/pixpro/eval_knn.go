@@ -189,8 +189,12 @@ func (l *labelled) features(ctx context.Context, x *evaluate.Extractor, what str
 func evalKNN(ctx context.Context, encoders *encoderFlags, sources []encoderSource, trainSet, valSet *labelled, opts evaluate.NeighborsOptions) (*knnReport, error) {
 	report := &knnReport{K: opts.K, Classes: len(trainSet.Classes()), Size: encoders.size, Stage: encoders.stage, Train: len(trainSet.rows)}
 	opts.Workers = encoders.workers()
+	images := len(trainSet.rows)
+	if valSet != nil {
+		images = max(images, len(valSet.rows))
+	}
 	for _, s := range sources {
-		x, free, err := encoders.open(s, len(trainSet.rows))
+		x, free, err := encoders.open(s, images)
 		if err != nil {
 			return nil, err
 		}
