@@ -2,7 +2,7 @@
 // pixel, without a detection framework.
 //
 //	Extractor  feature maps of many images, the same as pixpro features gives
-//	Folder     images with masks of class indices
+//	Folder     images with masks of class indices; MaskFiles those of images elsewhere
 //	Segment    a classifier of cells on frozen features: mIoU, pixel accuracy
 //	Cluster    k-means of cells, matched with classes: mIoU without training
 //	Neighbors  classes of whole images by their nearest neighbours
