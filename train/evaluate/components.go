@@ -49,6 +49,9 @@ func Components(ctx context.Context, points Points, count int) (projected, ratio
 		return nil, nil, err
 	}
 	for c, variance := range variances {
+		if variance <= axisTolerance*variances[0] {
+			break // rounding: the points span no more dimensions
+		}
 		axis := mat.Col(nil, c, axes)
 		sign, largest := 1.0, 0.0
 		for _, v := range axis {

@@ -214,6 +214,11 @@ func TestComponentsOfLittle(t *testing.T) {
 	if diff := cmp.Diff(want, projected, near(1e-9)); diff != "" || err != nil || !cmp.Equal(ratios, []float64{1, 0, 0}, near(1e-9)) {
 		t.Errorf("of points on a line: %v, %v (%v)", projected, ratios, err)
 	}
+	for i, v := range projected {
+		if i%3 > 0 && v != 0 {
+			t.Errorf("of points on a line: %g across it, which is rounding", v)
+		}
+	}
 	if _, _, err := Components(t.Context(), Points{[]float32{1, 2}, 2}, 3); err == nil {
 		t.Error("one point is taken")
 	}
