@@ -267,11 +267,16 @@ func (t *Trainer) checkSource(src Source) error {
 		return fmt.Errorf("train: resume from %s: its dataset has %d samples, this one %d", r.Dir, r.State.Samples, src.PairsPerEpoch())
 	case r.State.Dataset != src.Dataset():
 		return fmt.Errorf("train: resume from %s: its dataset has other contents than this one: give the shards that the run began with, or start a new run from the checkpoint's weights with init", r.Dir)
-	case r.State.Recipe != src.Recipe():
-		return fmt.Errorf("train: resume from %s: the configuration does not fit: its recipe %q had other parameters than this %q: give the recipe and crop that the run began with",
-			r.Dir, r.State.Recipe.Name, src.Recipe().Name)
+	case !sameRecipe(r.State.Recipe, src.Recipe()):
+		return fmt.Errorf("train: resume from %s: the configuration does not fit: its recipe was %+v, not %+v", r.Dir, r.State.Recipe, src.Recipe())
 	}
 	return nil
+}
+
+// sameRecipe says whether recipes make the same of images, whatever their names.
+func sameRecipe(a, b augment.Recipe) bool {
+	a.Name = b.Name
+	return a == b
 }
 
 // observeEvery is the number of steps from one ProjectionStd to the next.

@@ -136,7 +136,7 @@ func evalMatch(ctx context.Context, encoders *encoderFlags, sources []encoderSou
 	}
 	report := &matchReport{Recipe: opts.views.recipe, Size: encoders.size, Stage: encoders.stage}
 	for _, s := range sources {
-		x, free, err := encoders.open(s, 2*opts.pairs)
+		x, free, err := encoders.open(s, 2*min(opts.pairs, matchBatch))
 		if err != nil {
 			return nil, err
 		}

@@ -109,27 +109,25 @@ func (x *Extractor) Run(ctx context.Context, n int, load Load, step func()) (*Fe
 // Means computes the mean cells of images 0 to n-1, what global average pooling
 // gives, and keeps nothing else; step is called as by Run.
 func (x *Extractor) Means(ctx context.Context, n int, load Load, step func()) (Points, error) {
-	means := make([][]float32, n)
+	var p Points
+	var first sync.Mutex // guards p while it is empty
 	err := x.Each(ctx, n, load, func(i int, m train.FeatureMap) error {
+		first.Lock()
+		if p.Values == nil {
+			p = Points{make([]float32, n*m.Channels), m.Channels}
+		}
+		first.Unlock()
 		sum := make([]float64, m.Channels)
 		for j, v := range m.Values {
 			sum[j%m.Channels] += float64(v)
 		}
-		means[i] = make([]float32, m.Channels)
 		for c, v := range sum {
-			means[i][c] = float32(v / float64(m.Rows*m.Cols))
+			p.At(i)[c] = float32(v / float64(m.Rows*m.Cols))
 		}
 		step()
 		return nil
 	})
-	if err != nil {
-		return Points{}, err
-	}
-	p := Points{Dim: 1} // of no points
-	for _, m := range means {
-		p.Values, p.Dim = append(p.Values, m...), len(m)
-	}
-	return p, nil
+	return p, err
 }
 
 // Loader turns encoded images into pixels, with memory that it keeps. The zero

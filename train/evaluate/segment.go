@@ -295,6 +295,9 @@ func (p *probe) train(ctx context.Context, f *Features, masks []Mask, scale stan
 		}
 	})
 
+	if !slices.ContainsFunc(counted, func(n int) bool { return n > 0 }) {
+		return errors.New("evaluate: no mask to learn from has a class at the places that the probe looks at, 4 x 4 a cell: use larger images, an earlier stage, or masks with more labelled pixels")
+	}
 	var trained []*nn.Parameter
 	for _, q := range p.parameters {
 		if !q.Statistic {

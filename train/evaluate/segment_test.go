@@ -178,6 +178,8 @@ func TestSegmentRefuses(t *testing.T) {
 	f, masks := cellsOfClasses(rand.New(rand.NewPCG(1, 1)), 4, 2, 3, 4)
 	one := &Features{1, 1, 3, []float32{1, 2, 3}}
 	small := []Mask{{1, 1, []uint8{0}}}
+	nothing := Mask{Width: 64, Height: 64, Classes: slices.Repeat([]uint8{Ignore}, 64*64)}
+	nothing.Classes[0] = 1 // between the places that are looked at
 	mlp := DefaultProbe()
 	mlp.Kind = MLPProbe
 	d := cpu.New(1)
@@ -196,6 +198,7 @@ func TestSegmentRefuses(t *testing.T) {
 		{f, f, masks, masks[:3], 4, DefaultProbe(), "3 masks"},
 		{f, &Features{2, 2, 4, make([]float32, 16)}, masks, masks[:1], 4, DefaultProbe(), "3 channels"},
 		{&Features{}, f, nil, masks, 4, DefaultProbe(), "channels"},
+		{f, f, slices.Repeat([]Mask{nothing}, 4), masks, 4, DefaultProbe(), "4 x 4 a cell"},
 		{one, f, small, masks, 4, mlp, "more than one cell"},
 	} {
 		if _, err := Segment(t.Context(), d, c.trainSet, c.valSet, c.trainMasks, c.valMasks, c.classes, c.opts); err == nil || !strings.Contains(err.Error(), c.want) {
