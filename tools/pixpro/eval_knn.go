@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -130,43 +128,22 @@ func openLabelled(dir string) (*labelled, error) {
 	return l, nil
 }
 
-// translate numbers the labels as the other dataset does.
+// translate numbers the labels as the other dataset does, by the classes' names;
+// of classes without a name that is their number.
 func (l *labelled) translate(other *labelled) error {
-	names := l.Classes()
-	index, err := matchClasses(names, other.Classes())
-	if err != nil {
-		return fmt.Errorf("%s and %s: %w", l.dir, other.dir, err)
+	index := map[string]int{}
+	for i, name := range other.Classes() {
+		index[name] = i
 	}
+	names := l.Classes()
 	for i, label := range l.labels {
-		if index[label] < 0 {
-			return fmt.Errorf("%s has images of class %d (%q), a name that %s has not", l.dir, label, names[label], other.dir)
+		class, ok := index[names[label]]
+		if !ok {
+			return fmt.Errorf("%s has images of the class %q, which %s has not: shard both from folders of the same classes, or both with --labels of one kind", l.dir, names[label], other.dir)
 		}
-		l.labels[i] = index[label]
+		l.labels[i] = class
 	}
 	return nil
-}
-
-// matchClasses says which class of another dataset each has the name of, -1 for
-// none. Where no class of either has a name, as in many WebDatasets, labels are
-// numbers that mean the same in both.
-func matchClasses(names, others []string) ([]int, error) {
-	known := func(name string) bool { return name != "" }
-	named, othersNamed := slices.ContainsFunc(names, known), slices.ContainsFunc(others, known)
-	if named != othersNamed {
-		return nil, errors.New("only one of them names its classes, so that nobody knows which labels are the same: shard both from folders of classes, or both with --labels")
-	}
-	index := make([]int, len(names))
-	for i, name := range names {
-		switch {
-		case !named:
-			index[i] = i
-		case name == "":
-			index[i] = -1
-		default:
-			index[i] = slices.Index(others, name)
-		}
-	}
-	return index, nil
 }
 
 // features computes the mean features of the images.

@@ -191,6 +191,9 @@ func matchViews(ctx context.Context, x *evaluate.Extractor, what string, cfg pip
 			r.Cells = [2]int{f.Rows, f.Cols}
 		}
 		for i := range b.Len() {
+			if err := ctx.Err(); err != nil {
+				return r, err
+			}
 			var views [2]evaluate.View
 			for v := range views {
 				views[v] = evaluate.View{Map: f.Map(2*i + v), Coord: [4]float32(b.Coords(v)[4*i:])}

@@ -409,24 +409,6 @@ func TestNeighborsKnowClassesByName(t *testing.T) {
 	}
 }
 
-func TestMatchClasses(t *testing.T) {
-	for _, c := range []struct {
-		names, others []string
-		want          []int // nil: an error
-	}{
-		{[]string{"cat", "dog"}, []string{"ant", "dog", "cat"}, []int{2, 1}},
-		{[]string{"cat", "", "dog"}, []string{"", "dog"}, []int{-1, -1, 1}},
-		{[]string{"", "", ""}, []string{"", ""}, []int{0, 1, 2}},
-		{[]string{"", ""}, []string{"", "dog"}, nil},
-		{[]string{"cat"}, []string{""}, nil},
-	} {
-		got, err := matchClasses(c.names, c.others)
-		if diff := cmp.Diff(c.want, got); diff != "" || (err != nil) != (c.want == nil) {
-			t.Errorf("%q in %q (%v, -want +got):\n%s", c.names, c.others, err, diff)
-		}
-	}
-}
-
 func TestTablesHaveTheNumbersUnderTheirNames(t *testing.T) {
 	number := func(v float64) *float64 { return &v }
 	dense := denseReport{Models: []denseResult{{Model: "run", Step: 9, Scores: evaluate.Scores{MeanIoU: 0.25, Accuracy: 0.75, IoU: []*float64{number(0.5), nil, number(0)}}}}}

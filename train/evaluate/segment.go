@@ -148,9 +148,12 @@ func sequence(from, n int) []int {
 // count compares the highest of the interpolated scores at each pixel with the
 // masks. There may be more kinds of scores than classes in the masks.
 func count(scores [][]float32, rows, cols, kinds int, masks []Mask, workers int) *Confusion {
-	parts := make([]*Confusion, len(masks))
-	parallel.For(len(masks), workers, func(i int) {
-		c, m := NewConfusion(kinds), &masks[i]
+	parts := make([]*Confusion, max(1, workers))
+	for worker := range parts {
+		parts[worker] = NewConfusion(kinds)
+	}
+	parallel.ForWorker(len(masks), workers, func(worker, i int) {
+		c, m := parts[worker], &masks[i]
 		u := newUpsampler(rows, cols, kinds, m.Height, m.Width)
 		line := make([]float32, m.Width*kinds)
 		for y := range m.Height {
@@ -169,7 +172,6 @@ func count(scores [][]float32, rows, cols, kinds int, masks []Mask, workers int)
 				c.Add(int(truth), best, 1)
 			}
 		}
-		parts[i] = c
 	})
 	sum := NewConfusion(kinds)
 	for _, c := range parts {
