@@ -148,7 +148,7 @@ func sequence(from, n int) []int {
 // count compares the highest of the interpolated scores at each pixel with the
 // masks. There may be more kinds of scores than classes in the masks.
 func count(scores [][]float32, rows, cols, kinds int, masks []Mask, workers int) *Confusion {
-	parts := make([]*Confusion, max(1, workers))
+	parts := make([]*Confusion, max(1, min(workers, len(masks))))
 	for worker := range parts {
 		parts[worker] = NewConfusion(kinds)
 	}
