@@ -109,7 +109,7 @@ func (x *Extractor) Run(ctx context.Context, n int, load Load, step func()) (*Fe
 // Means computes the mean cells of images 0 to n-1, what global average pooling
 // gives, and keeps nothing else; step is called as by Run.
 func (x *Extractor) Means(ctx context.Context, n int, load Load, step func()) (Points, error) {
-	p := Points{Dim: 1} // of no points
+	p := Points{Dim: 1}  // of no points
 	var first sync.Mutex // guards p while it is empty
 	err := x.Each(ctx, n, load, func(i int, m train.FeatureMap) error {
 		first.Lock()
