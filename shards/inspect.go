@@ -62,28 +62,40 @@ func (d *Dataset) Summarize(ctx context.Context) (Summary, error) {
 		s.Classes = append(s.Classes, ClassCount{Label: label, Name: name})
 	}
 	var sides, files histogram
-	for i, shard := range d.shards {
-		s.Bytes += m.Shards[i].Bytes
-		if err := ctx.Err(); err != nil {
-			return Summary{}, err
+	for _, shard := range m.Shards {
+		s.Bytes += shard.Bytes
+	}
+	err := d.Scan(ctx, func(r Sample) {
+		if r.Label < 0 {
+			s.Unlabelled++
+		} else {
+			s.Classes[r.Label].Rows++
 		}
-		err := shard.scan(func(r Sample) {
-			if r.Label < 0 {
-				s.Unlabelled++
-			} else {
-				s.Classes[r.Label].Rows++
-			}
-			s.Formats[r.Format]++
-			sides.add(int64(max(r.Width, r.Height)))
-			files.add(int64(len(r.Image)))
-		})
-		if err != nil {
-			return Summary{}, err
-		}
-		forget(shard.data, 0, len(shard.data))
+		s.Formats[r.Format]++
+		sides.add(int64(max(r.Width, r.Height)))
+		files.add(int64(len(r.Image)))
+	})
+	if err != nil {
+		return Summary{}, err
 	}
 	s.Sides, s.Files = sides.bins(), files.bins()
 	return s, nil
+}
+
+// Scan calls visit for every sample in the order of the rows. It reads all
+// columns but the images: these are not checked against their checksums, and
+// Index is not set. Damaged data is a *CorruptError.
+func (d *Dataset) Scan(ctx context.Context, visit func(s Sample)) error {
+	for _, shard := range d.shards {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := shard.scan(visit); err != nil {
+			return err
+		}
+		forget(shard.data, 0, len(shard.data))
+	}
+	return nil
 }
 
 // scan visits all rows; it does not look at their images.

@@ -59,7 +59,7 @@ func folderDigests(t *testing.T, dir string) map[string]string {
 // PIXPRO_KILLS sets how many times.
 func TestShardKilled(t *testing.T) {
 	if runtime.GOOS == "windows" {
-		t.Skip("a killed process cannot be told from a failed one there")
+		t.Skip("Windows ends a killed process with the exit code of a failed one, and the test must tell them apart")
 	}
 	kills := 6
 	if n, err := strconv.Atoi(os.Getenv("PIXPRO_KILLS")); err == nil {
@@ -173,7 +173,7 @@ func TestShardFlags(t *testing.T) {
 // repeated: whatever is kept for each shows.
 func TestShardMemory(t *testing.T) {
 	if testing.Short() {
-		t.Skip("writes 150 MB")
+		t.Skip("-short: writes 150 MB, under the race detector in minutes; make test runs this")
 	}
 	const images, most = 100_000, 96 << 20 // a shard of them has 70 MB
 	dir := t.TempDir()

@@ -44,11 +44,15 @@ func Cluster(ctx context.Context, f *Features, masks []Mask, classes int, opts C
 	}
 	// The nearest centre c of a vector x is that of the largest x.c - c.c/2,
 	// which is linear in x: interpolating scores is interpolating features.
-	half := make([]float64, opts.K)
-	for c := range half {
-		for _, v := range clusters.Centres[c*cells.Dim : (c+1)*cells.Dim] {
-			half[c] += v * v / 2
-		}
+	// In relation to the centres' mean m, (x-m).(c-m) - (c-m).(c-m)/2, it is as
+	// exact for features that are nearly alike.
+	mean, half := make([]float64, cells.Dim), make([]float64, opts.K)
+	for i, v := range clusters.Centres {
+		mean[i%cells.Dim] += v / float64(opts.K)
+	}
+	for i := range clusters.Centres {
+		clusters.Centres[i] -= mean[i%cells.Dim]
+		half[i/cells.Dim] += clusters.Centres[i] * clusters.Centres[i] / 2
 	}
 	scores := make([][]float32, f.Len())
 	perMap := f.Rows * f.Cols
@@ -59,7 +63,7 @@ func Cluster(ctx context.Context, f *Features, masks []Mask, classes int, opts C
 			for c := range opts.K {
 				sum := -half[c]
 				for j, v := range clusters.Centres[c*cells.Dim : (c+1)*cells.Dim] {
-					sum += float64(x[j]) * v
+					sum += (float64(x[j]) - mean[j]) * v
 				}
 				scores[i] = append(scores[i], float32(sum))
 			}

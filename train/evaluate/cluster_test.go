@@ -159,3 +159,23 @@ func TestClustersThatAreLeftOver(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
+
+// TestClustersOfFeaturesThatAreNearlyAlike, as those of an encoder that has
+// collapsed: what k-means tells apart must not get lost in the scores.
+func TestClustersOfFeaturesThatAreNearlyAlike(t *testing.T) {
+	const spread = 1e-4
+	rng := rand.New(rand.NewPCG(2, 3))
+	f := &Features{Rows: 1, Cols: 200, Channels: 4}
+	m := Mask{Width: 200, Height: 1}
+	for i := range f.Cols {
+		class := i / 100
+		for range f.Channels {
+			f.Values = append(f.Values, float32(0.5+spread*(float64(class)+0.1*rng.NormFloat64())))
+		}
+		m.Classes = append(m.Classes, uint8(class))
+	}
+	s, err := Cluster(t.Context(), f, []Mask{m}, 2, ClusterOptions{KMeansOptions: KMeansOptions{K: 2, Restarts: 5, Workers: 1}})
+	if err != nil || s.Accuracy != 1 {
+		t.Errorf("accuracy %g (%v), want 1", s.Accuracy, err)
+	}
+}

@@ -20,30 +20,28 @@ import (
 // 2011, section 4.5), whose time is that of the few that are wanted. Where
 // variances hardly differ, the last of maxIterations is taken.
 func Components(ctx context.Context, points Points, count int) (projected, ratios []float64, err error) {
-	n, dim := points.Len(), points.Dim
-	if n < 2 {
-		return nil, nil, fmt.Errorf("evaluate: principal components of %d points: at least 2 are needed", n)
+	if err := points.check(); err != nil {
+		return nil, nil, err
 	}
-	mean := make([]float64, dim)
+	n, dim := points.Len(), points.Dim
+	if n < 2 || count < 1 {
+		return nil, nil, fmt.Errorf("evaluate: %d principal components of %d points: at least 1 of 2 are needed", count, n)
+	}
+	// In relation to the first point, so that equal points have no spread at all.
+	first, mean := points.At(0), make([]float64, dim)
 	for i, v := range points.Values {
-		if d := v - v; d != 0 { // not a number, or infinite
-			return nil, nil, errors.New("evaluate: principal components: a feature is not finite")
-		}
-		mean[i%dim] += float64(v) / float64(n)
+		mean[i%dim] += (float64(v) - float64(first[i%dim])) / float64(n)
 	}
 	data := mat.NewDense(n, dim, nil)
 	total := 0.0
 	for i := range n {
 		row := data.RawRowView(i)
 		for j, v := range points.At(i) {
-			row[j] = float64(v) - mean[j]
+			row[j] = float64(v) - float64(first[j]) - mean[j]
 			total += row[j] * row[j]
 		}
 	}
 	projected, ratios = make([]float64, n*count), make([]float64, count)
-	if total == 0 {
-		return projected, ratios, nil
-	}
 	axes, variances, err := principalAxes(ctx, data, count)
 	if err != nil {
 		return nil, nil, err

@@ -177,6 +177,9 @@ func TestExtractorStops(t *testing.T) {
 	if _, err := x.Means(ctx, 10, load, func() { done++; cancel() }); !errors.Is(err, context.Canceled) || done != 1 {
 		t.Errorf("cancelled after an image: %d done (%v)", done, err)
 	}
+	if _, err := NewExtractor(nil, 4).Means(t.Context(), 2, load, func() {}); err == nil {
+		t.Error("an extractor without encoders gives means")
+	}
 	if _, err := x.Run(t.Context(), 2, load, func() {}); err == nil {
 		t.Error("maps of different sizes are taken")
 	}

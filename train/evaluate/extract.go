@@ -2,6 +2,7 @@ package evaluate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -52,6 +53,9 @@ type Load func(l *Loader, i int) (augment.Planes, error)
 // called from one goroutine for each encoder, with that goroutine's own Loader;
 // use with each map, also from several goroutines and in any order.
 func (x *Extractor) Each(ctx context.Context, n int, load Load, use func(i int, m train.FeatureMap) error) error {
+	if n > 0 && len(x.encoders) == 0 {
+		return errors.New("evaluate: an extractor without encoders")
+	}
 	var next atomic.Int64
 	g, ctx := errgroup.WithContext(ctx)
 	for _, encoder := range x.encoders {
@@ -127,7 +131,10 @@ func (x *Extractor) Means(ctx context.Context, n int, load Load, step func()) (P
 		step()
 		return nil
 	})
-	return p, err
+	if err != nil {
+		return Points{}, err
+	}
+	return p, nil
 }
 
 // Loader turns encoded images into pixels, with memory that it keeps. The zero

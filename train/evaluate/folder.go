@@ -8,6 +8,7 @@ import (
 	"image"
 	"image/png"
 	"iter"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -72,16 +73,16 @@ var (
 // its name below masks is the image's below images, but for the ending. Where
 // they do not match, one error of class ErrUnmatched names the first five.
 func OpenFolder(ctx context.Context, images, masks string) (*Folder, error) {
-	imageFiles, problems, err := list(ctx, images, imageEndings)
+	imageFiles, imagesTwice, err := list(ctx, images, imageEndings)
 	if err != nil {
 		return nil, err
 	}
-	maskFiles, twice, err := list(ctx, masks, maskEndings)
+	maskFiles, masksTwice, err := list(ctx, masks, maskEndings)
 	if err != nil {
 		return nil, err
 	}
 	f := &Folder{}
-	problems = append(problems, twice...)
+	problems := slices.AppendSeq(slices.Collect(maps.Values(imagesTwice)), maps.Values(masksTwice))
 	for name, image := range imageFiles {
 		if _, ok := maskFiles[name]; ok {
 			f.Names = append(f.Names, name)
@@ -183,14 +184,18 @@ type MaskFiles struct {
 // mask, an error of class ErrUnmatched names the first five. Masks of other
 // images are passed over.
 func OpenMasks(ctx context.Context, dir string, keys iter.Seq[string]) (*MaskFiles, error) {
-	files, problems, err := list(ctx, dir, maskEndings)
+	files, twice, err := list(ctx, dir, maskEndings)
 	if err != nil {
 		return nil, err
 	}
 	m := &MaskFiles{dir, files}
+	var problems []string
 	for key := range keys {
-		if name := keyName(key); m.files[name] == "" {
+		switch name := keyName(key); {
+		case m.files[name] == "":
 			problems = append(problems, hasNoMask(key, dir, name))
+		case twice[name] != "":
+			problems = append(problems, twice[name])
 		}
 	}
 	if len(problems) > 0 {
@@ -222,16 +227,16 @@ func (m *MaskFiles) Read(key string, width, height int) (*Mask, error) {
 }
 
 // list finds the files with one of the endings, by their paths below dir
-// without ending, through links. twice names those whose name is another's too.
-func list(ctx context.Context, dir string, endings []string) (files map[string]string, twice []string, err error) {
-	files = map[string]string{}
+// without ending, through links. twice tells of those whose name is another's too.
+func list(ctx context.Context, dir string, endings []string) (files, twice map[string]string, err error) {
+	files, twice = map[string]string{}, map[string]string{}
 	err = filetree.Walk(ctx, dir, nil, func(key string, kind filetree.Kind) {
 		if kind != filetree.File || !slices.Contains(endings, strings.ToLower(path.Ext(key))) {
 			return
 		}
 		file, name := filetree.Path(dir, key), keyName(key)
 		if other, ok := files[name]; ok {
-			twice = append(twice, fmt.Sprintf("%s and %s have the same name", other, file))
+			twice[name] = fmt.Sprintf("%s and %s have the same name", other, file)
 		}
 		files[name] = file
 	})

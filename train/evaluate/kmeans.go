@@ -21,6 +21,19 @@ func (p Points) Len() int { return len(p.Values) / p.Dim }
 // At is a point.
 func (p Points) At(i int) []float32 { return p.Values[i*p.Dim : (i+1)*p.Dim] }
 
+// check refuses points that nothing can be computed of.
+func (p Points) check() error {
+	if p.Dim < 1 || len(p.Values) == 0 || len(p.Values)%p.Dim != 0 {
+		return fmt.Errorf("evaluate: %d values are no points of %d dimensions", len(p.Values), p.Dim)
+	}
+	for i, v := range p.Values {
+		if d := v - v; d != 0 { // not a number, or infinite
+			return fmt.Errorf("evaluate: point %d has the value %v", i/p.Dim, v)
+		}
+	}
+	return nil
+}
+
 // Clusters are the result of k-means.
 type Clusters struct {
 	Centres    []float64 // K x Dim
@@ -43,6 +56,9 @@ type KMeansOptions struct {
 // KMeans clusters points by Lloyd's algorithm from centres chosen by k-means++
 // (Arthur and Vassilvitskii 2007), until no point changes its cluster.
 func KMeans(ctx context.Context, points Points, opts KMeansOptions) (*Clusters, error) {
+	if err := points.check(); err != nil {
+		return nil, err
+	}
 	if opts.K < 1 || points.Len() < opts.K {
 		return nil, fmt.Errorf("evaluate: %d points in %d clusters: there must be at least one point for each cluster", points.Len(), opts.K)
 	}

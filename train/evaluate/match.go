@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"github.com/seed-436d2970/pixpro/internal/cells"
+	"github.com/seed-436d2970/pixpro/internal/gemm"
 )
 
 // View is one of two views of an image.
@@ -83,11 +84,17 @@ func (m *Matcher) Add(a, b View, mask *Mask) {
 	if mask != nil {
 		classA, classB = m.classes(a.Coord, mask), m.classes(b.Coord, mask)
 	}
+	const block = 64 // cells whose cosines are computed at a time
+	cosines := make([]float32, min(n, block)*n)
 	for i := range n {
+		if i%block == 0 {
+			rows, dim := min(block, n-i), m.channels
+			gemm.Mul(false, true, rows, n, dim, ua.Values[i*dim:(i+rows)*dim], dim, ub.Values, dim, false, cosines, n)
+		}
 		row := positive[i*n : (i+1)*n]
 		best, top, matches := 0, math.Inf(-1), 0
-		for j := range n {
-			c := dot(ua.At(i), ub.At(j))
+		for j, cosine := range cosines[i%block*n:][:n] {
+			c := float64(cosine)
 			if c > top {
 				best, top = j, c
 			}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/seed-436d2970/pixpro/internal/gemm"
 	"github.com/seed-436d2970/pixpro/internal/parallel"
@@ -20,10 +21,16 @@ type NeighborsOptions struct {
 // cosine, weighted as by Wu et al. (2018). labels are the points' classes. With
 // queries nil, each point is classified by all others.
 func Neighbors(ctx context.Context, points Points, labels []int, queries *Points, opts NeighborsOptions) ([]int, error) {
+	if err := points.check(); err != nil {
+		return nil, err
+	}
 	points = unit(points)
 	self := queries == nil
 	asked := points
 	if !self {
+		if err := queries.check(); err != nil {
+			return nil, err
+		}
 		asked = unit(*queries)
 	}
 	available := points.Len()
@@ -35,13 +42,12 @@ func Neighbors(ctx context.Context, points Points, labels []int, queries *Points
 		return nil, fmt.Errorf("evaluate: %d neighbours of %d: use 1 to %d", opts.K, points.Len(), max(1, available))
 	case !(opts.Temperature > 0):
 		return nil, fmt.Errorf("evaluate: temperature %g: must be above 0", opts.Temperature)
+	case len(labels) != points.Len() || slices.Min(labels) < 0:
+		return nil, fmt.Errorf("evaluate: %d labels of %d points: each needs one from 0", len(labels), points.Len())
 	case asked.Dim != points.Dim:
 		return nil, fmt.Errorf("evaluate: queries of %d channels among points of %d", asked.Dim, points.Dim)
 	}
-	classes := 0
-	for _, l := range labels {
-		classes = max(classes, l+1)
-	}
+	classes := slices.Max(labels) + 1
 	predicted := make([]int, asked.Len())
 	const block = 64 // queries; and chunkSize points a product
 	parallel.For((asked.Len()+block-1)/block, opts.Workers, func(b int) {

@@ -31,7 +31,7 @@ type ProbeOptions struct {
 	Decay   float64 // weight decay
 	Seed    uint64  // of the first weights and the order of the images
 	Workers int
-	Step    func(done, total int) // called after every step; may be nil
+	Step    func(done, total int) // called for every step; may be nil
 }
 
 // DefaultProbe is a linear probe.
@@ -127,7 +127,13 @@ func checkMasks(f *Features, masks []Mask, classes int) error {
 	if classes < 1 || classes > Ignore {
 		return fmt.Errorf("evaluate: %d classes: use 1 to %d", classes, Ignore)
 	}
+	if err := f.Cells().check(); err != nil {
+		return err
+	}
 	for i := range masks {
+		if m := &masks[i]; m.Width < 1 || m.Height < 1 || len(m.Classes) != m.Width*m.Height {
+			return fmt.Errorf("evaluate: mask %d of %d x %d pixels has %d values", i, m.Width, m.Height, len(m.Classes))
+		}
 		for _, c := range masks[i].Classes {
 			if int(c) >= classes && c != Ignore {
 				return fmt.Errorf("evaluate: mask %d has class %d, of %d classes", i, c, classes)
@@ -327,7 +333,10 @@ func (p *probe) train(ctx context.Context, f *Features, masks []Mask, scale stan
 				sum += counted[i]
 			}
 			done++
-			if sum == 0 {
+			if opts.Step != nil {
+				opts.Step(done, total)
+			}
+			if sum == 0 { // nothing to learn from
 				continue
 			}
 			for _, q := range trained {
@@ -353,9 +362,6 @@ func (p *probe) train(ctx context.Context, f *Features, masks []Mask, scale stan
 			tape.Backward()
 			out.Release()
 			optimizer.Step(rate * 0.5 * (1 + math.Cos(math.Pi*float64(done-1)/float64(total))))
-			if opts.Step != nil {
-				opts.Step(done, total)
-			}
 		}
 	}
 	if err := p.device.Sync(); err != nil {

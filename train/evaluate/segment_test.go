@@ -108,6 +108,26 @@ func TestProbeSeesEveryImage(t *testing.T) {
 	}
 }
 
+// TestBatchesWithoutLabelsCountAsSteps but teach nothing.
+func TestBatchesWithoutLabelsCountAsSteps(t *testing.T) {
+	f, masks := cellsOfClasses(rand.New(rand.NewPCG(3, 1)), 6, 2, 3, 2)
+	for i := range 5 {
+		masks[i].Classes = slices.Repeat([]uint8{Ignore}, len(masks[i].Classes))
+	}
+	opts := DefaultProbe()
+	opts.Epochs, opts.Batch = 4, 1
+	steps := 0
+	opts.Step = func(done, total int) {
+		steps++
+		if done != steps || total != 24 {
+			t.Errorf("step %d is told as %d of %d, want 24", steps, done, total)
+		}
+	}
+	if s := segment(t, f, f, masks, masks, 2, opts); steps != 24 || math.IsNaN(s.MeanIoU) {
+		t.Errorf("%d steps, want 24, end with %+v", steps, s)
+	}
+}
+
 // TestProbeSeed is that of the weights, and of the order.
 func TestProbeSeed(t *testing.T) {
 	f, masks := cellsOfClasses(rand.New(rand.NewPCG(5, 5)), 20, 2, 3, 4)
@@ -199,6 +219,9 @@ func TestSegmentRefuses(t *testing.T) {
 		{f, &Features{2, 2, 4, make([]float32, 16)}, masks, masks[:1], 4, DefaultProbe(), "3 channels"},
 		{&Features{}, f, nil, masks, 4, DefaultProbe(), "channels"},
 		{f, f, slices.Repeat([]Mask{nothing}, 4), masks, 4, DefaultProbe(), "4 x 4 a cell"},
+		{one, f, []Mask{{2, 2, []uint8{0}}}, masks, 4, DefaultProbe(), "2 x 2 pixels has 1 values"},
+		{one, f, []Mask{{}}, masks, 4, DefaultProbe(), "0 x 0 pixels"},
+		{&Features{1, 1, 3, []float32{1, 2, float32(math.NaN())}}, f, small, masks, 4, DefaultProbe(), "NaN"},
 		{one, f, small, masks, 4, mlp, "more than one cell"},
 	} {
 		if _, err := Segment(t.Context(), d, c.trainSet, c.valSet, c.trainMasks, c.valMasks, c.classes, c.opts); err == nil || !strings.Contains(err.Error(), c.want) {
