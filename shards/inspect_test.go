@@ -1,8 +1,10 @@
 package shards
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -56,5 +58,54 @@ func TestSummarizeDamaged(t *testing.T) {
 	var corrupt *CorruptError
 	if _, err := open(t, out).Summarize(context.Background()); !errors.As(err, &corrupt) {
 		t.Errorf("error is %v", err)
+	}
+}
+
+// TestScanVisitsHeads in the order of the rows, also of images that are damaged.
+func TestScanVisitsHeads(t *testing.T) {
+	out, _ := shardInto(t, WriteConfig{In: classTree(t, 9), ShardSize: 1, Order: OrderShuffle, Seed: 3, MaxBad: 0.5})
+	d := open(t, out)
+	var want, got []string
+	for i := range d.Len() {
+		s, err := d.Sample(i)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, fmt.Sprint(s.Key, s.Label, s.Width, s.Height))
+	}
+	s, err := d.Sample(4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(filepath.Join(out, "*.arrow"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	damaged := 0
+	for _, path := range files {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if at := bytes.Index(data, s.Image); at >= 0 {
+			data[at+len(s.Image)/2] ^= 1
+			damaged++
+		}
+		if err := os.WriteFile(path, data, 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d = open(t, out)
+	if _, err := d.Sample(4); err == nil || damaged != 1 {
+		t.Fatalf("%d images were damaged, want one: %v", damaged, err)
+	}
+	err = d.Scan(t.Context(), func(s Sample) { got = append(got, fmt.Sprint(s.Key, s.Label, s.Width, s.Height)) })
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := d.Scan(ctx, func(Sample) {}); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
 	}
 }

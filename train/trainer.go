@@ -268,7 +268,9 @@ func (t *Trainer) checkSource(src Source) error {
 	case r.State.Dataset != src.Dataset():
 		return fmt.Errorf("train: resume from %s: its dataset has other contents than this one: give the shards that the run began with, or start a new run from the checkpoint's weights with init", r.Dir)
 	case !sameRecipe(r.State.Recipe, src.Recipe()):
-		return fmt.Errorf("train: resume from %s: the configuration does not fit: its recipe was %+v, not %+v", r.Dir, r.State.Recipe, src.Recipe())
+		was, asks := r.State.Recipe, src.Recipe()
+		return fmt.Errorf("train: resume from %s: the configuration does not fit: its recipe was %s with crops from %g, not this %s with crops from %g or of other parameters: give the recipe and crop that the run began with",
+			r.Dir, was.Name, was.CropScale.Min, asks.Name, asks.CropScale.Min)
 	}
 	return nil
 }

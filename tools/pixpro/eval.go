@@ -13,7 +13,6 @@ import (
 
 	processor "github.com/seed-436d2970/pixpro/internal/cpu"
 	"github.com/seed-436d2970/pixpro/internal/safetensors"
-	"github.com/seed-436d2970/pixpro/pipeline"
 	"github.com/seed-436d2970/pixpro/train"
 	"github.com/seed-436d2970/pixpro/train/device/cpu"
 	"github.com/seed-436d2970/pixpro/train/evaluate"
@@ -80,17 +79,8 @@ type encoderSource struct {
 // sources reads all weights, so that what is wrong is told before the work, and
 // sets the size of images. Checkpoints come first, random weights last.
 func (e *encoderFlags) sources() ([]encoderSource, error) {
-	if e.which != "encoder" && e.which != "key-encoder" {
-		return nil, usageError{fmt.Errorf("--which %q: use encoder or key-encoder", e.which)}
-	}
-	if err := checkStage(e.stage); err != nil {
+	if err := checkEncoder(e.which, e.stage, e.size, e.threads); err != nil {
 		return nil, err
-	}
-	if e.size < 0 || e.size > pipeline.MaxSize {
-		return nil, usageError{fmt.Errorf("--size %d: use up to %d", e.size, pipeline.MaxSize)}
-	}
-	if e.threads < 0 {
-		return nil, usageError{fmt.Errorf("--threads %d: must not be negative", e.threads)}
 	}
 	if len(e.checkpoints)+len(e.inits) == 0 && !e.untrained {
 		return nil, usageError{fmt.Errorf("name weights with --checkpoint or --init, or ask for --untrained ones")}

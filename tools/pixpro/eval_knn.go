@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -65,20 +66,27 @@ must have labels; images without one are left out. Without --val, each image of
 			if err != nil {
 				return err
 			}
-			trainSet, err := openLabelled(points)
+			trainSet, err := openLabelled(cmd.Context(), points)
 			if err != nil {
 				return err
 			}
 			defer trainSet.Close()
 			var valSet *labelled
 			if val != "" {
-				if valSet, err = openLabelled(val); err != nil {
+				if valSet, err = openLabelled(cmd.Context(), val); err != nil {
 					return err
 				}
 				defer valSet.Close()
 				if err := valSet.translate(trainSet); err != nil {
 					return err
 				}
+			}
+			others := len(trainSet.rows)
+			if valSet == nil {
+				others-- // an image is not its own neighbour
+			}
+			if opts.K > others {
+				return usageError{fmt.Errorf("--k %d: %s has %d images with a label to choose from; use at most so many", opts.K, points, others)}
 			}
 			report, err := evalKNN(cmd.Context(), &encoders, sources, trainSet, valSet, opts)
 			if err != nil {
@@ -105,21 +113,21 @@ type labelled struct {
 	labels []int
 }
 
-func openLabelled(dir string) (*labelled, error) {
+func openLabelled(ctx context.Context, dir string) (*labelled, error) {
 	d, err := shards.Open(dir)
 	if err != nil {
 		return nil, err
 	}
 	l := &labelled{Dataset: d, dir: dir}
-	for i := range d.Len() {
-		s, err := d.Sample(i)
-		if err != nil {
-			d.Close()
-			return nil, err
-		}
+	row := int64(0)
+	err = d.Scan(ctx, func(s shards.Sample) {
 		if s.Label >= 0 {
-			l.rows, l.labels = append(l.rows, i), append(l.labels, int(s.Label))
+			l.rows, l.labels = append(l.rows, row), append(l.labels, int(s.Label))
 		}
+		row++
+	})
+	if err != nil {
+		return nil, errors.Join(err, d.Close())
 	}
 	if len(l.rows) == 0 {
 		d.Close()

@@ -26,6 +26,8 @@ type matchResult struct {
 type matchReport struct {
 	Models []matchResult `json:"models"`
 	Recipe string        `json:"recipe"`
+	Crop   float64       `json:"crop,omitempty"` // 0: the recipe's
+	Ratio  float64       `json:"pos_ratio"`
 	Size   int           `json:"size"`
 	Stage  int           `json:"stage"`
 }
@@ -71,7 +73,8 @@ func newEvalMatch() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "match --checkpoint PATH --shards DIR",
 		Short: "Find cells of one view again in the other",
-		Long: `Draw pairs of views as training does. For each cell of the first view that the
+		Long: `Draw pairs of views as training does, by --recipe and --crop, whatever a
+checkpoint was trained with. For each cell of the first view that the
 second shows too, find the cell of the second with the most similar features,
 and report how often that is a true positive by coordinates (top-1), or at most
 one cell beside one; further the mean similarity of cells that are positives and
@@ -104,6 +107,7 @@ of cells in an object with those outside of it; class 0 is the background.`,
 	f := cmd.Flags()
 	preset := train.Default()
 	encoders.add(f)
+	f.Lookup("size").Usage = "side of the views in pixels (default: the first checkpoint's views, else 224)"
 	f.StringVar(&opts.views.shards, "shards", "", "folder of shards")
 	f.StringVar(&opts.views.recipe, "recipe", preset.Recipe, recipeUsage)
 	f.Float64Var(&opts.views.crop, "crop", preset.Crop, cropUsage)
@@ -126,15 +130,15 @@ func evalMatch(ctx context.Context, encoders *encoderFlags, sources []encoderSou
 	defer cfg.Dataset.Close()
 	var masks *evaluate.MaskFiles
 	if opts.masks != "" {
-		keys, err := datasetKeys(cfg.Dataset)
-		if err != nil {
+		var keys []string
+		if err := cfg.Dataset.Scan(ctx, func(s shards.Sample) { keys = append(keys, s.Key) }); err != nil {
 			return nil, err
 		}
 		if masks, err = evaluate.OpenMasks(ctx, opts.masks, slices.Values(keys)); err != nil {
 			return nil, err
 		}
 	}
-	report := &matchReport{Recipe: opts.views.recipe, Size: encoders.size, Stage: encoders.stage}
+	report := &matchReport{Recipe: opts.views.recipe, Crop: opts.views.crop, Ratio: opts.threshold, Size: encoders.size, Stage: encoders.stage}
 	for _, s := range sources {
 		x, free, err := encoders.open(s, 2*min(opts.pairs, matchBatch))
 		if err != nil {
@@ -150,18 +154,6 @@ func evalMatch(ctx context.Context, encoders *encoderFlags, sources []encoderSou
 		cfg.OnEvent = nil // the next encoder gets the same pairs: bad images are known
 	}
 	return report, nil
-}
-
-func datasetKeys(d *shards.Dataset) ([]string, error) {
-	keys := make([]string, 0, d.Len())
-	for i := range d.Len() {
-		s, err := d.Sample(i)
-		if err != nil {
-			return nil, err
-		}
-		keys = append(keys, s.Key)
-	}
-	return keys, nil
 }
 
 // matchViews measures an encoder on a pipeline's pairs; masks may be nil.

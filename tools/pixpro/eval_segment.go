@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -152,15 +151,7 @@ func folderFeatures(ctx context.Context, x *evaluate.Extractor, what string, f *
 	step, finish := counter(what, len(f.Images))
 	defer finish()
 	return x.Run(ctx, len(f.Images), func(l *evaluate.Loader, i int) (augment.Planes, error) {
-		data, err := os.ReadFile(f.Images[i])
-		if err != nil {
-			return augment.Planes{}, err
-		}
-		planes, err := l.Load(data, size)
-		if err != nil {
-			return planes, fmt.Errorf("%s: %w", f.Images[i], err)
-		}
-		return planes, nil
+		return loadFile(l, f.Images[i], size)
 	}, step)
 }
 

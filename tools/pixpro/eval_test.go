@@ -404,6 +404,11 @@ func TestNeighborsKnowClassesByName(t *testing.T) {
 	if r.Val != 12-len(images) || r.Models[0].Accuracy != 1 {
 		t.Errorf("images find themselves in %g of %d cases, want all of %d", r.Models[0].Accuracy, r.Val, 12-len(images))
 	}
+	for _, more := range [][]string{{"--k", "12"}, {"--k", "13", "--val", path("train-shards")}, {"--k", "0"}} {
+		if code, _ := pixpro(t, append(append(knn, path("train-shards")), more...)...); code != exitUsage {
+			t.Errorf("%v of 12 images ended with %d, want %d", more, code, exitUsage)
+		}
+	}
 	if code, _ := pixpro(t, append(knn, path("some-shards"), "--val", path("train-shards"))...); code != exitFailed {
 		t.Errorf("images of a class that the neighbours lack: ended with %d, want %d", code, exitFailed)
 	}

@@ -9,11 +9,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/seed-436d2970/pixpro/augment"
-	"github.com/seed-436d2970/pixpro/augment/decode"
 	"github.com/seed-436d2970/pixpro/internal/safetensors"
 	"github.com/seed-436d2970/pixpro/pipeline"
 	"github.com/seed-436d2970/pixpro/train"
 	"github.com/seed-436d2970/pixpro/train/device/cpu"
+	"github.com/seed-436d2970/pixpro/train/evaluate"
 	"github.com/seed-436d2970/pixpro/train/model"
 )
 
@@ -51,16 +51,7 @@ layout. Files need --arch; a checkpoint knows it.`,
 			if err := required(cmd, "checkpoint", "image"); err != nil {
 				return err
 			}
-			if opts.which != "encoder" && opts.which != "key-encoder" {
-				return usageError{fmt.Errorf("--which %q: use encoder or key-encoder", opts.which)}
-			}
-			if opts.size < 0 || opts.size > pipeline.MaxSize {
-				return usageError{fmt.Errorf("--size %d: use up to %d", opts.size, pipeline.MaxSize)}
-			}
-			if opts.threads < 0 {
-				return usageError{fmt.Errorf("--threads %d: must not be negative", opts.threads)}
-			}
-			if err := checkStage(opts.stage); err != nil {
+			if err := checkEncoder(opts.which, opts.stage, opts.size, opts.threads); err != nil {
 				return err
 			}
 			m, err := features(opts)
@@ -95,10 +86,17 @@ layout. Files need --arch; a checkpoint knows it.`,
 	return cmd
 }
 
-// checkStage refuses a stage that no network has.
-func checkStage(stage int) error {
-	if stage < 1 || stage > model.Stages {
+// checkEncoder refuses flags that no encoder's features can have.
+func checkEncoder(which string, stage, size, threads int) error {
+	switch {
+	case which != "encoder" && which != "key-encoder":
+		return usageError{fmt.Errorf("--which %q: use encoder or key-encoder", which)}
+	case stage < 1 || stage > model.Stages:
 		return usageError{fmt.Errorf("--stage %d: use 1 to %d", stage, model.Stages)}
+	case size < 0 || size > pipeline.MaxSize:
+		return usageError{fmt.Errorf("--size %d: use up to %d", size, pipeline.MaxSize)}
+	case threads < 0:
+		return usageError{fmt.Errorf("--threads %d: must not be negative", threads)}
 	}
 	return nil
 }
@@ -120,7 +118,7 @@ func features(opts featuresOptions) (m train.FeatureMap, err error) {
 	if err != nil {
 		return m, err
 	}
-	planes, err := readPlanes(opts.image, opts.size)
+	planes, err := loadFile(new(evaluate.Loader), opts.image, opts.size)
 	if err != nil {
 		return m, err
 	}
@@ -133,25 +131,16 @@ func features(opts featuresOptions) (m train.FeatureMap, err error) {
 	return encoder.Features(planes, opts.stage)
 }
 
-// readPlanes reads a picture, resized to size x size pixels unless that is 0.
-func readPlanes(path string, size int) (augment.Planes, error) {
+// loadFile reads a picture, resized to size x size pixels unless that is 0.
+func loadFile(l *evaluate.Loader, path string, size int) (augment.Planes, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return augment.Planes{}, err
 	}
-	var (
-		decoder decode.Decoder
-		scratch augment.Scratch
-		image   augment.Image
-	)
-	if err := decoder.Decode(data, &image); err != nil {
-		return augment.Planes{}, fmt.Errorf("%s: %w", path, err)
+	planes, err := l.Load(data, size)
+	if err != nil {
+		return planes, fmt.Errorf("%s: %w", path, err)
 	}
-	planes := augment.NewPlanes(image.Width, image.Height)
-	if size > 0 {
-		planes = augment.NewPlanes(size, size)
-	}
-	augment.ResizedCrop(planes, image, augment.Rect{Width: image.Width, Height: image.Height}, &scratch)
 	return planes, nil
 }
 

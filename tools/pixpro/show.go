@@ -97,6 +97,8 @@ gives more cells than in training, unless --size is given.`,
 	f := cmd.Flags()
 	views.add(f)
 	encoders.addWeights(f)
+	f.Lookup("size").Usage = "side of a view in pixels; with --image, that the pictures are resized to (default there: as they are)"
+	f.Lookup("seed").Usage = "seed of the order and the augmentation; with --image, of --untrained weights"
 	f.StringArrayVar(&images, "image", nil, "picture whose features are drawn; may repeat")
 	f.IntSliceVar(&at, "at", nil, "pixel X,Y of the pictures that all cells are compared with")
 	f.StringVar(&out, "out", "", "PNG to write")
@@ -120,7 +122,7 @@ func show(ctx context.Context, cfg pipeline.Config, opts figure.PairsOptions, ou
 		if err := p.Err(); err != nil {
 			return 0, err
 		}
-		return 0, fmt.Errorf("no image of the first %d can be read", cfg.BatchSize)
+		return 0, errors.New("the shards have no image")
 	}
 	batch, err := pipeline.ViewBatch(p.Record())
 	if err != nil {

@@ -84,8 +84,8 @@ func featureMaps(ctx context.Context, encoders *encoderFlags, source encoderSour
 	step, finish := counter(source.name+": features", len(images))
 	defer finish()
 	maps := make([]train.FeatureMap, len(images))
-	err = x.Each(ctx, len(images), func(_ *evaluate.Loader, i int) (augment.Planes, error) {
-		return readPlanes(images[i], size)
+	err = x.Each(ctx, len(images), func(l *evaluate.Loader, i int) (augment.Planes, error) {
+		return loadFile(l, images[i], size)
 	}, func(i int, m train.FeatureMap) error {
 		maps[i] = m
 		step()
