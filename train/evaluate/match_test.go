@@ -9,7 +9,7 @@ import (
 
 // TestMatcher uses maps in which a cell's feature is its place in the image.
 func TestMatcher(t *testing.T) {
-	const side = 4
+	const side = 16 // more cells than a product has
 	whole := [4]float32{0, 0, 1, 1}
 	places := func(shift int) []float32 {
 		m := make([]float32, side*side*side*side)
@@ -25,9 +25,9 @@ func TestMatcher(t *testing.T) {
 		top1, within float64
 	}{
 		{"every cell finds its place", 0, 1, 1},
-		// Cells of columns 0 to 2 find their neighbour; of column 3 those of the
-		// other end of a line.
-		{"every cell finds the cell before", 1, 0, 0.75},
+		// All cells find their neighbour but those of the last column, which find
+		// the other end of a line.
+		{"every cell finds the cell before", 1, 0, 15. / 16},
 	} {
 		m := NewMatcher(side, side, side*side, 0.5)
 		m.Add(View{places(0), whole}, View{places(c.shift), whole}, mask)

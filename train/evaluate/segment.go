@@ -31,7 +31,7 @@ type ProbeOptions struct {
 	Decay   float64 // weight decay
 	Seed    uint64  // of the first weights and the order of the images
 	Workers int
-	Step    func(done, total int) // called for every step; may be nil
+	Step    func(done, total int) // called after every step; may be nil
 }
 
 // DefaultProbe is a linear probe.
@@ -333,12 +333,6 @@ func (p *probe) train(ctx context.Context, f *Features, masks []Mask, scale stan
 				sum += counted[i]
 			}
 			done++
-			if opts.Step != nil {
-				opts.Step(done, total)
-			}
-			if sum == 0 { // nothing to learn from
-				continue
-			}
 			for _, q := range trained {
 				p.device.Zero(q.Grad)
 			}
@@ -349,7 +343,7 @@ func (p *probe) train(ctx context.Context, f *Features, masks []Mask, scale stan
 			losses := make([]float64, batch)
 			parallel.For(batch, opts.Workers, func(i int) {
 				u := newUpsampler(f.Rows, f.Cols, p.classes, height, width)
-				losses[i] = crossEntropy(gradient[i*size:(i+1)*size], values[i*size:(i+1)*size], labels[images[i]], u, 1/float64(sum))
+				losses[i] = crossEntropy(gradient[i*size:(i+1)*size], values[i*size:(i+1)*size], labels[images[i]], u, 1/float64(max(sum, 1)))
 			})
 			for _, loss := range losses {
 				if math.IsNaN(loss) || math.IsInf(loss, 0) {
@@ -362,6 +356,9 @@ func (p *probe) train(ctx context.Context, f *Features, masks []Mask, scale stan
 			tape.Backward()
 			out.Release()
 			optimizer.Step(rate * 0.5 * (1 + math.Cos(math.Pi*float64(done-1)/float64(total))))
+			if opts.Step != nil {
+				opts.Step(done, total)
+			}
 		}
 	}
 	if err := p.device.Sync(); err != nil {

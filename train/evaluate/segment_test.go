@@ -108,7 +108,7 @@ func TestProbeSeesEveryImage(t *testing.T) {
 	}
 }
 
-// TestBatchesWithoutLabelsCountAsSteps but teach nothing.
+// TestBatchesWithoutLabelsCountAsSteps, of gradient 0.
 func TestBatchesWithoutLabelsCountAsSteps(t *testing.T) {
 	f, masks := cellsOfClasses(rand.New(rand.NewPCG(3, 1)), 6, 2, 3, 2)
 	for i := range 5 {
