@@ -1,7 +1,7 @@
 package train
 
 import (
-	"github.com/seed-436d2970/pixpro/internal/safetensors"
+	"github.com/seed-436d2970/pixpro/train/safetensors"
 )
 
 // lookup finds parameters in a safetensors file, as model.Load asks for them.

@@ -8,7 +8,7 @@ import (
 	"os"
 
 	"github.com/seed-436d2970/pixpro/internal/pickle"
-	"github.com/seed-436d2970/pixpro/internal/safetensors"
+	"github.com/seed-436d2970/pixpro/train/safetensors"
 )
 
 // ErrFormat is the class of errors for files that are damaged or hold no

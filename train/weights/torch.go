@@ -7,7 +7,7 @@ import (
 	"math"
 
 	"github.com/seed-436d2970/pixpro/internal/pickle"
-	"github.com/seed-436d2970/pixpro/internal/safetensors"
+	"github.com/seed-436d2970/pixpro/train/safetensors"
 )
 
 // The names that mean a tensor in a pickle of torch.save.

@@ -13,7 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/seed-436d2970/pixpro/internal/pickle"
-	"github.com/seed-436d2970/pixpro/internal/safetensors"
+	"github.com/seed-436d2970/pixpro/train/safetensors"
 )
 
 func encoder() []safetensors.Tensor {

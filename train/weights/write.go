@@ -10,7 +10,7 @@ import (
 	"strings"
 
 	"github.com/seed-436d2970/pixpro/internal/pickle"
-	"github.com/seed-436d2970/pixpro/internal/safetensors"
+	"github.com/seed-436d2970/pixpro/train/safetensors"
 )
 
 // WriteTorchvision writes a state dict of an encoder's tensors, named as

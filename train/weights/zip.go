@@ -9,7 +9,7 @@ import (
 	"path"
 
 	"github.com/seed-436d2970/pixpro/internal/pickle"
-	"github.com/seed-436d2970/pixpro/internal/safetensors"
+	"github.com/seed-436d2970/pixpro/train/safetensors"
 )
 
 // readZip reads the format of torch 1.6 and later: a zip archive, nothing in

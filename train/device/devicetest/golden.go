@@ -9,7 +9,7 @@ import (
 
 	"github.com/seed-436d2970/pixpro/internal/cells"
 	"github.com/seed-436d2970/pixpro/internal/golden"
-	"github.com/seed-436d2970/pixpro/internal/safetensors"
+	"github.com/seed-436d2970/pixpro/train/safetensors"
 	"github.com/seed-436d2970/pixpro/train/device"
 	"github.com/seed-436d2970/pixpro/train/model"
 	"github.com/seed-436d2970/pixpro/train/nn"
