@@ -20,8 +20,8 @@ import (
 
 	"github.com/seed-436d2970/pixpro/augment"
 	"github.com/seed-436d2970/pixpro/internal/atomicfile"
-	"github.com/seed-436d2970/pixpro/train/safetensors"
 	"github.com/seed-436d2970/pixpro/pipeline"
+	"github.com/seed-436d2970/pixpro/train/safetensors"
 	"go.yaml.in/yaml/v3"
 )
 

@@ -16,10 +16,10 @@ import (
 	"github.com/seed-436d2970/pixpro/augment"
 	"github.com/seed-436d2970/pixpro/internal/atomicfile"
 	"github.com/seed-436d2970/pixpro/internal/atomicfile/atomicfiletest"
-	"github.com/seed-436d2970/pixpro/train/safetensors"
 	"github.com/seed-436d2970/pixpro/pipeline"
 	"github.com/seed-436d2970/pixpro/shards"
 	"github.com/seed-436d2970/pixpro/train/device/cpu"
+	"github.com/seed-436d2970/pixpro/train/safetensors"
 )
 
 // someContents is a small checkpoint whose tensors are made of its step.

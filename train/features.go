@@ -5,10 +5,10 @@ import (
 	"slices"
 
 	"github.com/seed-436d2970/pixpro/augment"
-	"github.com/seed-436d2970/pixpro/train/safetensors"
 	"github.com/seed-436d2970/pixpro/train/device"
 	"github.com/seed-436d2970/pixpro/train/model"
 	"github.com/seed-436d2970/pixpro/train/nn"
+	"github.com/seed-436d2970/pixpro/train/safetensors"
 )
 
 // Encoder computes feature maps with fixed parameters: batch norms use their

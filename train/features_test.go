@@ -7,10 +7,10 @@ import (
 	"testing"
 
 	"github.com/seed-436d2970/pixpro/augment"
-	"github.com/seed-436d2970/pixpro/train/safetensors"
 	"github.com/seed-436d2970/pixpro/train/device/cpu"
 	"github.com/seed-436d2970/pixpro/train/model"
 	"github.com/seed-436d2970/pixpro/train/nn"
+	"github.com/seed-436d2970/pixpro/train/safetensors"
 )
 
 // TestFeaturesThatAreNotFinite has a running variance that a damaged file could

@@ -5,12 +5,12 @@ import (
 	"testing"
 
 	"github.com/seed-436d2970/pixpro/internal/golden"
-	"github.com/seed-436d2970/pixpro/train/safetensors"
 	"github.com/seed-436d2970/pixpro/train/device"
 	"github.com/seed-436d2970/pixpro/train/device/cpu"
 	"github.com/seed-436d2970/pixpro/train/model"
 	"github.com/seed-436d2970/pixpro/train/objective"
 	"github.com/seed-436d2970/pixpro/train/optim"
+	"github.com/seed-436d2970/pixpro/train/safetensors"
 )
 
 // goldenRun describes a reference training run.

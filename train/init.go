@@ -8,9 +8,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/seed-436d2970/pixpro/train/safetensors"
 	"github.com/seed-436d2970/pixpro/train/device"
 	"github.com/seed-436d2970/pixpro/train/model"
+	"github.com/seed-436d2970/pixpro/train/safetensors"
 	"github.com/seed-436d2970/pixpro/train/weights"
 )
 

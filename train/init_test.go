@@ -7,10 +7,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/seed-436d2970/pixpro/train/safetensors"
 	"github.com/seed-436d2970/pixpro/train/device/cpu"
 	"github.com/seed-436d2970/pixpro/train/model"
 	"github.com/seed-436d2970/pixpro/train/nn"
+	"github.com/seed-436d2970/pixpro/train/safetensors"
 )
 
 // otherModel returns the tensors of a model of another seed.

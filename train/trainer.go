@@ -13,12 +13,12 @@ import (
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/seed-436d2970/pixpro/augment"
 	"github.com/seed-436d2970/pixpro/internal/atomicfile"
-	"github.com/seed-436d2970/pixpro/train/safetensors"
 	"github.com/seed-436d2970/pixpro/pipeline"
 	"github.com/seed-436d2970/pixpro/train/device"
 	"github.com/seed-436d2970/pixpro/train/model"
 	"github.com/seed-436d2970/pixpro/train/nn"
 	"github.com/seed-436d2970/pixpro/train/optim"
+	"github.com/seed-436d2970/pixpro/train/safetensors"
 )
 
 // Source yields record batches of view pairs; *pipeline.Pipeline is one.

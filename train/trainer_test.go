@@ -15,13 +15,13 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/seed-436d2970/pixpro/augment"
 	"github.com/seed-436d2970/pixpro/internal/atomicfile"
-	"github.com/seed-436d2970/pixpro/train/safetensors"
 	"github.com/seed-436d2970/pixpro/internal/synth"
 	"github.com/seed-436d2970/pixpro/pipeline"
 	"github.com/seed-436d2970/pixpro/shards"
 	"github.com/seed-436d2970/pixpro/train/device"
 	"github.com/seed-436d2970/pixpro/train/device/cpu"
 	"github.com/seed-436d2970/pixpro/train/model"
+	"github.com/seed-436d2970/pixpro/train/safetensors"
 )
 
 // makeShards makes a dataset of 20 small pictures.

@@ -12,8 +12,8 @@ import (
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
 
-	"github.com/seed-436d2970/pixpro/train/safetensors"
 	"github.com/seed-436d2970/pixpro/train"
+	"github.com/seed-436d2970/pixpro/train/safetensors"
 )
 
 func newCheckpoint() *cobra.Command {

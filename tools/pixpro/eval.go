@@ -12,11 +12,11 @@ import (
 	"github.com/spf13/pflag"
 
 	processor "github.com/seed-436d2970/pixpro/internal/cpu"
-	"github.com/seed-436d2970/pixpro/train/safetensors"
 	"github.com/seed-436d2970/pixpro/train"
 	"github.com/seed-436d2970/pixpro/train/device/cpu"
 	"github.com/seed-436d2970/pixpro/train/evaluate"
 	"github.com/seed-436d2970/pixpro/train/model"
+	"github.com/seed-436d2970/pixpro/train/safetensors"
 )
 
 func newEval() *cobra.Command {

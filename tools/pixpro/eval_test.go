@@ -15,11 +15,11 @@ import (
 
 	"github.com/seed-436d2970/pixpro/augment"
 	"github.com/seed-436d2970/pixpro/internal/figure"
-	"github.com/seed-436d2970/pixpro/train/safetensors"
 	"github.com/seed-436d2970/pixpro/pipeline"
 	"github.com/seed-436d2970/pixpro/train"
 	"github.com/seed-436d2970/pixpro/train/device/cpu"
 	"github.com/seed-436d2970/pixpro/train/evaluate"
+	"github.com/seed-436d2970/pixpro/train/safetensors"
 )
 
 // evaluation makes a dataset with masks, its shards and a trained checkpoint,

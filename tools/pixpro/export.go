@@ -6,8 +6,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/seed-436d2970/pixpro/train/safetensors"
 	"github.com/seed-436d2970/pixpro/train"
+	"github.com/seed-436d2970/pixpro/train/safetensors"
 	"github.com/seed-436d2970/pixpro/train/weights"
 )
 

@@ -9,10 +9,10 @@ import (
 
 	"github.com/seed-436d2970/pixpro/internal/cells"
 	"github.com/seed-436d2970/pixpro/internal/golden"
-	"github.com/seed-436d2970/pixpro/train/safetensors"
 	"github.com/seed-436d2970/pixpro/train/device"
 	"github.com/seed-436d2970/pixpro/train/model"
 	"github.com/seed-436d2970/pixpro/train/nn"
+	"github.com/seed-436d2970/pixpro/train/safetensors"
 )
 
 // goldenFile is a file of reference tensors, grouped by the part of their
