@@ -139,14 +139,21 @@ func alike(v ViewRecipe) [2]ViewRecipe { return [2]ViewRecipe{v, v} }
 // BYOL that is the default of PixPro, "simclr", "mocov2", "instdisc", "randaug",
 // or "none", crops and flips only.
 func LookupRecipe(name string) (Recipe, error) {
-	names := make([]string, len(recipes))
-	for i, r := range recipes {
+	for _, r := range recipes {
 		if r.Name == name {
 			return r, nil
 		}
+	}
+	return Recipe{}, fmt.Errorf("augment: no recipe is called %q; there are %q", name, RecipeNames())
+}
+
+// RecipeNames lists the names that LookupRecipe knows.
+func RecipeNames() []string {
+	names := make([]string, len(recipes))
+	for i, r := range recipes {
 		names[i] = r.Name
 	}
-	return Recipe{}, fmt.Errorf("augment: no recipe is called %q; there are %q", name, names)
+	return names
 }
 
 // ParseRecipe reads a recipe from JSON as json.Marshal writes it: all fields that

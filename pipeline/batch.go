@@ -3,7 +3,6 @@ package pipeline
 import (
 	"errors"
 	"fmt"
-	"math"
 
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/apache/arrow/go/v15/arrow/array"
@@ -37,19 +36,11 @@ type paramColumns struct {
 // ViewBatch is the typed window on rec. It fails if rec is not of the schema
 // that Schema describes, whoever made it.
 func ViewBatch(rec arrow.Record) (Batch, error) {
-	if got := int(rec.NumCols()); got != numFields {
-		return Batch{}, fmt.Errorf("pipeline: the record has %d columns, a batch of view pairs has %d", got, numFields)
+	size, dtype, err := ViewsOf(rec.Schema())
+	if err != nil {
+		return Batch{}, err
 	}
-	views, ok := rec.Schema().Field(colView).Type.(*arrow.FixedSizeListType)
-	if !ok {
-		return Batch{}, fmt.Errorf("pipeline: column %s is %v, not a tensor of a view", rec.ColumnName(colView), rec.Schema().Field(colView).Type)
-	}
-	b := Batch{rows: int(rec.NumRows())}
-	b.size = int(math.Round(math.Sqrt(float64(views.Len()) / 3)))
-	dtype := Uint8
-	if views.Elem().ID() == arrow.FLOAT32 {
-		dtype = Float32
-	}
+	b := Batch{rows: int(rec.NumRows()), size: size}
 	for i, f := range fields(b.size, dtype) {
 		got := rec.Schema().Field(i)
 		if got.Name != f.Name || !arrow.TypeEqual(got.Type, f.Type) {

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"strconv"
 
 	"github.com/apache/arrow/go/v15/arrow"
@@ -130,4 +131,22 @@ func jsonNumbers(v [3]float64) string {
 		panic(err) // three finite numbers
 	}
 	return string(data)
+}
+
+// ViewsOf is the size in pixels and the type of the views in record batches of
+// that schema.
+func ViewsOf(schema *arrow.Schema) (size int, dtype DType, err error) {
+	if got := schema.NumFields(); got != numFields {
+		return 0, "", fmt.Errorf("pipeline: the schema has %d columns, a batch of view pairs has %d", got, numFields)
+	}
+	view := schema.Field(colView)
+	views, ok := view.Type.(*arrow.FixedSizeListType)
+	if !ok {
+		return 0, "", fmt.Errorf("pipeline: column %s is %v, not a tensor of a view", view.Name, view.Type)
+	}
+	dtype = Uint8
+	if views.Elem().ID() == arrow.FLOAT32 {
+		dtype = Float32
+	}
+	return int(math.Round(math.Sqrt(float64(views.Len()) / 3))), dtype, nil
 }

@@ -17,9 +17,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/seed-436d2970/pixpro/internal/atomicfile"
 	"github.com/seed-436d2970/pixpro/internal/golden"
+	"github.com/seed-436d2970/pixpro/train/checkpoint"
 	"github.com/seed-436d2970/pixpro/train/device"
 	"github.com/seed-436d2970/pixpro/train/device/cuda"
 	"github.com/seed-436d2970/pixpro/train/device/cuda/cudatest"
+	"github.com/seed-436d2970/pixpro/train/options"
 )
 
 // openCUDA opens the first card and closes it at the end of the test.
@@ -54,7 +56,7 @@ func TestGoldenRunsOnCUDA(t *testing.T) {
 // within three times what their rounding cost on the software device.
 func TestRunFromShardsOnCUDA(t *testing.T) {
 	data := makeShards(t)
-	configure := func() Config {
+	configure := func() Options {
 		cfg := tiny(data, t.TempDir())
 		cfg.Epochs, cfg.BaseLR = 4, 1
 		return cfg
@@ -127,13 +129,13 @@ func faultyRun(faults *cudatest.Faults, function string, n int, run func(d devic
 func TestFailedCallsOnCUDA(t *testing.T) {
 	faults := cudatest.Open(t)
 	data := makeShards(t)
-	configure := func() Config {
+	configure := func() Options {
 		cfg := tiny(data, t.TempDir())
-		cfg.Epochs, cfg.Resume, cfg.SaveEvery = 1, "auto", Interval{Steps: 1}
+		cfg.Epochs, cfg.Resume, cfg.SaveEvery = 1, "auto", options.Interval{Steps: 1}
 		return cfg
 	}
 	whole := configure()
-	train := func(cfg Config) func(device.Device) error {
+	train := func(cfg Options) func(device.Device) error {
 		return func(d device.Device) error { return trainOn(t, d, cfg, 0, atomicfile.OS) }
 	}
 	var calls map[string]int
@@ -195,17 +197,17 @@ func TestFailedCallsOnCUDA(t *testing.T) {
 		if err != nil && !strings.Contains(err.Error(), "cuda:0") {
 			t.Errorf("call %d, %s, failed: the error does not name the card: %v", n, failed, err)
 		}
-		checkpoint, openErr := newestCheckpoint(cfg.Output, func(err error) { t.Errorf("call %d, %s, failed: unsound: %v", n, failed, err) })
+		last, openErr := checkpoint.Newest(cfg.Output, func(err error) { t.Errorf("call %d, %s, failed: unsound: %v", n, failed, err) })
 		if openErr != nil {
 			t.Fatal(openErr)
 		}
-		if checkpoint == nil && f.late {
+		if last == nil && f.late {
 			t.Errorf("%+v failed, and there is no checkpoint: %v", f, err)
 		}
-		if checkpoint != nil {
+		if last != nil {
 			withCheckpoint++
-			if m := regexp.MustCompile(`from the checkpoint of step (\d+)`).FindStringSubmatch(errorText(err)); m != nil && m[1] != strconv.FormatInt(checkpoint.State.Step, 10) {
-				t.Errorf("call %d, %s, failed: step %d is saved, the error says %v", n, failed, checkpoint.State.Step, err)
+			if m := regexp.MustCompile(`from the checkpoint of step (\d+)`).FindStringSubmatch(errorText(err)); m != nil && m[1] != strconv.FormatInt(last.State.Step, 10) {
+				t.Errorf("call %d, %s, failed: step %d is saved, the error says %v", n, failed, last.State.Step, err)
 			}
 		}
 		if _, err := faultyRun(faults, "", 0, train(cfg)); err != nil {
@@ -239,7 +241,7 @@ func TestOutOfMemoryOnCUDA(t *testing.T) {
 	}
 	faults.SetMemory(plan.MemoryBytes * 2 / 3)
 	live := faults.Live()
-	train := func(cfg Config) error {
+	train := func(cfg Options) error {
 		_, err := faultyRun(faults, "", 0, func(d device.Device) error { return trainOn(t, d, cfg, 1, atomicfile.OS) })
 		return err
 	}
@@ -251,7 +253,7 @@ func TestOutOfMemoryOnCUDA(t *testing.T) {
 	if left := faults.Live() - live; left != 0 {
 		t.Errorf("%d objects stay on the card", left)
 	}
-	if _, err := os.Stat(filepath.Join(cfg.Output, checkpointsDir)); err == nil {
+	if _, err := os.Stat(filepath.Join(cfg.Output, checkpoint.Folder)); err == nil {
 		t.Error("a step that did not fit left a checkpoint")
 	}
 	cfg.BatchSize, _ = strconv.Atoi(m[1])

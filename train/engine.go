@@ -1,17 +1,13 @@
 package train
 
 import (
-	"github.com/seed-436d2970/pixpro/train/device"
-	"github.com/seed-436d2970/pixpro/train/model"
-	"github.com/seed-436d2970/pixpro/train/nn"
-	"github.com/seed-436d2970/pixpro/train/objective"
-	"github.com/seed-436d2970/pixpro/train/optim"
-)
+	"fmt"
 
-// Colour statistics of ImageNet, by which views are normalised.
-var (
-	colourMean = [3]float64{0.485, 0.456, 0.406}
-	colourStd  = [3]float64{0.229, 0.224, 0.225}
+	"github.com/seed-436d2970/pixpro/pipeline"
+	"github.com/seed-436d2970/pixpro/train/device"
+	"github.com/seed-436d2970/pixpro/train/method"
+	"github.com/seed-436d2970/pixpro/train/model"
+	"github.com/seed-436d2970/pixpro/train/optim"
 )
 
 // views is what one step learns from.
@@ -19,14 +15,32 @@ type views struct {
 	pairs, size int
 	pixels      [2][]uint8   // pairs x 3 x size x size
 	coords      [2][]float32 // pairs x 4
+	mean, std   [3]float64   // of R, G, B in [0, 1], to normalise with
 }
 
 // engine is the method without the loop: one call a step.
 type engine struct {
 	device    device.Device
-	model     *model.Model
-	objective objective.Config
+	model     *method.Model
 	optimizer *optim.Optimizer
+}
+
+// newEngine builds a run's model and optimiser on a device.
+func newEngine(d device.Device, o *Options) (*engine, error) {
+	encoder, err := o.Encoder()
+	if err != nil {
+		return nil, fmt.Errorf("train: %w", err)
+	}
+	return newEngineOf(d, encoder, o)
+}
+
+// newEngineOf is newEngine with an encoder of any architecture.
+func newEngineOf(d device.Device, encoder model.ResNet, o *Options) (*engine, error) {
+	m, err := method.New(d, encoder, o)
+	if err != nil {
+		return nil, fmt.Errorf("train: %w", err)
+	}
+	return &engine{device: d, model: m, optimizer: optim.New(d, m.Trained(), o.OptimizerConfig())}, nil
 }
 
 // begin starts a step: gradients are zero, and the key branch has moved.
@@ -36,30 +50,35 @@ func (e *engine) begin(keyMomentum float64) {
 }
 
 // add computes share times the loss of a batch and adds its gradients.
-func (e *engine) add(v views, share float64) objective.Result {
+func (e *engine) add(v views, share float64, observe bool) method.Result {
 	d := e.device
 	coords := d.Alloc(2*v.pairs, 4)
 	d.Upload(coords, append(append(make([]float32, 0, 8*v.pairs), v.coords[0]...), v.coords[1]...))
-
-	tape := nn.NewTape(d, nn.Train, 2)
-	pixels := tape.Input(d.AllocActivation(2*v.pairs, v.size, v.size, 3))
-	d.UploadViews(pixels.Value, v.pixels, colourMean, colourStd)
-	queries := e.model.Queries(tape, pixels.Retain())
-	keys := e.model.Keys(nn.NewTape(d, nn.Keys, 2), pixels)
-	result := e.objective.Loss(tape, queries, keys, coords, share)
-	tape.Backward()
+	pixels := d.AllocActivation(2*v.pairs, v.size, v.size, 3)
+	d.UploadViews(pixels, v.pixels, v.mean, v.std)
+	result := e.model.Loss(pixels, coords, share, observe)
 	d.Free(coords)
 	return result
 }
 
-// step is a whole step whose batches are all the same one.
-func (e *engine) step(v views, keyMomentum, learningRate float64, batches int) {
+// update moves the parameters by the gradients.
+func (e *engine) update(learningRate float64) { e.optimizer.Step(learningRate) }
+
+// repeat makes a whole step from the same batch again and again, as often as a
+// run accumulates.
+func (e *engine) repeat(v views, keyMomentum, learningRate float64, accumulate int) {
 	e.begin(keyMomentum)
-	for range batches {
-		e.add(v, 1/float64(batches))
+	for range accumulate {
+		e.add(v, 1/float64(accumulate), false)
 	}
 	e.update(learningRate)
 }
 
-// update moves the parameters by the gradients.
-func (e *engine) update(learningRate float64) { e.optimizer.Step(learningRate) }
+func viewsOf(b *pipeline.Batch) views {
+	return views{
+		pairs: b.Len(), size: b.Size(),
+		pixels: [2][]uint8{b.Views(0), b.Views(1)},
+		coords: [2][]float32{b.Coords(0), b.Coords(1)},
+		mean:   pipeline.Mean, std: pipeline.Std,
+	}
+}

@@ -6,28 +6,26 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/seed-436d2970/pixpro/pipeline"
 	"github.com/seed-436d2970/pixpro/train/device"
 	"github.com/seed-436d2970/pixpro/train/device/cpu"
 	"github.com/seed-436d2970/pixpro/train/model"
-	"github.com/seed-436d2970/pixpro/train/objective"
-	"github.com/seed-436d2970/pixpro/train/optim"
 )
 
 func testEngine(tb testing.TB, d device.Device, encoder model.ResNet, hidden int) *engine {
 	tb.Helper()
-	m, err := model.New(d, model.Config{
-		Encoder: encoder, Method: model.PixPro, Hidden: hidden, Dim: 256,
-		Propagation: device.Propagation{Gamma: 2}, TransformLayers: 1, Instance: model.NoInstance,
-	})
+	o := DefaultOptions()
+	o.HeadHidden = hidden
+	e, err := newEngineOf(d, encoder, &o)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return &engine{d, m, objective.Config{Method: model.PixPro, PositiveRatio: 0.7, Instance: model.NoInstance}, optim.New(d, m.Trained(), optim.Config{Kind: optim.LARS, Momentum: 0.9, WeightDecay: 1e-5})}
+	return e
 }
 
 // someViews are views without meaning whose crops overlap.
 func someViews(pairs, size int) views {
-	v := views{pairs: pairs, size: size}
+	v := views{pairs: pairs, size: size, mean: pipeline.Mean, std: pipeline.Std}
 	rng := rand.New(rand.NewPCG(3, 4))
 	for i := range v.pixels {
 		v.pixels[i] = make([]uint8, pairs*3*size*size)
@@ -65,7 +63,7 @@ func TestStepLeavesNoTensorBehind(t *testing.T) {
 		e := testEngine(t, d, model.ResNet{Depths: [4]int{1, 2, 1, 1}, Bottleneck: bottleneck, Base: 4, Stem: model.StemImageNet}, 8)
 		before := d.live
 		e.begin(0.99)
-		e.add(someViews(2, 64), 1)
+		e.add(someViews(2, 64), 1, false)
 		e.update(0.1)
 		if d.live != before {
 			t.Errorf("bottleneck %v: %d tensors before the step, %d after it", bottleneck, before, d.live)
@@ -82,7 +80,7 @@ func TestStepsRepeatBitForBit(t *testing.T) {
 		var losses []float64
 		for range 3 {
 			e.begin(0.99)
-			losses = append(losses, e.add(v, 1).Loss)
+			losses = append(losses, e.add(v, 1, false).Loss)
 			e.update(0.5)
 		}
 		if want == nil {
@@ -114,7 +112,7 @@ func BenchmarkStep(b *testing.B) {
 			v := someViews(c.pairs, c.size)
 			for b.Loop() {
 				e.begin(0.99)
-				e.add(v, 1)
+				e.add(v, 1, false)
 				e.update(0.1)
 			}
 			b.ReportMetric(float64(c.pairs*b.N)/b.Elapsed().Seconds(), "pairs/s")
@@ -133,7 +131,7 @@ func TestAccumulatedGradientsAreTheMean(t *testing.T) {
 		e.begin(1)
 		var loss float64
 		for range times {
-			loss += e.add(v, 1/float64(times)).Loss
+			loss += e.add(v, 1/float64(times), false).Loss
 		}
 		got := [][]float32{{float32(loss)}}
 		for _, p := range e.model.Trained() {

@@ -14,42 +14,43 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/seed-436d2970/pixpro/augment"
-	"github.com/seed-436d2970/pixpro/internal/atomicfile"
 	"github.com/seed-436d2970/pixpro/internal/atomicfile/atomicfiletest"
 	"github.com/seed-436d2970/pixpro/pipeline"
 	"github.com/seed-436d2970/pixpro/shards"
+	"github.com/seed-436d2970/pixpro/train/checkpoint"
 	"github.com/seed-436d2970/pixpro/train/device/cpu"
+	"github.com/seed-436d2970/pixpro/train/options"
 	"github.com/seed-436d2970/pixpro/train/safetensors"
 )
 
 // someContents is a small checkpoint whose tensors are made of its step.
-func someContents(output string, step int64) contents {
-	cfg := Default()
+func someContents(output string, step int64) checkpoint.Contents {
+	cfg := DefaultOptions()
 	cfg.Output = output
 	v := float32(step)
-	return contents{
-		state:     State{Step: step, Samples: 20, StepsPerEpoch: 5},
-		config:    cfg,
-		model:     []safetensors.Tensor{safetensors.New("a", []int64{2}, []float32{v, -v}), safetensors.New("b", nil, []float32{v})},
-		optimizer: []safetensors.Tensor{safetensors.New("a", []int64{2}, []float32{v, v})},
+	return checkpoint.Contents{
+		State:     checkpoint.State{Step: step, Samples: 20, StepsPerEpoch: 5},
+		Options:   cfg,
+		Model:     []safetensors.Tensor{safetensors.New("a", []int64{2}, []float32{v, -v}), safetensors.New("b", nil, []float32{v})},
+		Optimizer: []safetensors.Tensor{safetensors.New("a", []int64{2}, []float32{v, v})},
 	}
 }
 
 // checkContents checks that a checkpoint is whole and holds what its step says.
-func checkContents(t *testing.T, c *Checkpoint) {
+func checkContents(t *testing.T, c *checkpoint.Checkpoint) {
 	t.Helper()
 	f, err := c.Model()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if b, ok := f.Tensor("b"); !ok || !bytes.Equal(b.Data, someContents("", c.State.Step).model[1].Data) {
+	if b, ok := f.Tensor("b"); !ok || !bytes.Equal(b.Data, someContents("", c.State.Step).Model[1].Data) {
 		t.Errorf("checkpoint of step %d holds another's parameters", c.State.Step)
 	}
 }
 
 func mustSave(t *testing.T, output string, step int64) {
 	t.Helper()
-	if _, err := save(atomicfile.OS, output, someContents(output, step)); err != nil {
+	if _, err := checkpoint.Save(checkpoint.OS, output, someContents(output, step)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -64,7 +65,7 @@ func TestSaveFailsAtEveryOperation(t *testing.T) {
 			output := t.TempDir()
 			mustSave(t, output, 1)
 			f := &atomicfiletest.FS{FailAt: n, PowerCut: dead}
-			_, err := save(f, output, someContents(output, 2))
+			_, err := checkpoint.Save(f, output, someContents(output, 2))
 			if dead {
 				err = errors.Join(err, f.LoseUnflushed())
 			}
@@ -78,23 +79,23 @@ func TestSaveFailsAtEveryOperation(t *testing.T) {
 			if !errors.Is(err, atomicfiletest.ErrInjected) {
 				t.Errorf("%s failed, and the save returned %v", f.Failed, err)
 			}
-			newest, err := newestCheckpoint(output, func(err error) { t.Errorf("%s failed: unsound: %v", f.Failed, err) })
+			newest, err := checkpoint.Newest(output, func(err error) { t.Errorf("%s failed: unsound: %v", f.Failed, err) })
 			if err != nil || newest == nil {
 				t.Fatalf("%s failed: no checkpoint is left (%v)", f.Failed, err)
 			}
 			checkContents(t, newest)
-			noted, err := OpenCheckpoint(output)
+			noted, err := checkpoint.Open(output)
 			if err != nil {
 				t.Fatalf("%s failed: the latest cannot be opened: %v", f.Failed, err)
 			}
 			checkContents(t, noted)
 
 			mustSave(t, output, 3)
-			if noted, err = OpenCheckpoint(output); err != nil || noted.State.Step != 3 {
+			if noted, err = checkpoint.Open(output); err != nil || noted.State.Step != 3 {
 				t.Fatalf("%s failed: the next save is not the latest: %v", f.Failed, err)
 			}
 			checkContents(t, noted)
-			if left, _ := filepath.Glob(filepath.Join(output, checkpointsDir, temporary+"*")); len(left) > 0 {
+			if left, _ := filepath.Glob(filepath.Join(output, checkpoint.Folder, ".tmp-*")); len(left) > 0 {
 				t.Errorf("%s failed: %v stayed behind", f.Failed, left)
 			}
 		}
@@ -153,14 +154,14 @@ func TestTrainingSurvivesFailedSaves(t *testing.T) {
 // TestHalfDeletedCheckpointIsPassedOver deletes and damages the newest
 // checkpoint's files in every way that leaves something of it.
 func TestHalfDeletedCheckpointIsPassedOver(t *testing.T) {
-	names := []string{modelFile, optimizerFile, configFile, stateFile}
+	names := []string{checkpoint.ModelFile, checkpoint.OptimizerFile, checkpoint.ConfigFile, checkpoint.StateFile}
 	for deleted := 1; deleted < 1<<len(names); deleted++ {
 		output := t.TempDir()
 		mustSave(t, output, 1)
 		mustSave(t, output, 2)
 		for i, name := range names {
 			if deleted>>i&1 == 1 {
-				if err := os.Remove(filepath.Join(output, checkpointsDir, stepName(2), name)); err != nil {
+				if err := os.Remove(filepath.Join(output, checkpoint.Folder, checkpoint.StepName(2), name)); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -171,7 +172,7 @@ func TestHalfDeletedCheckpointIsPassedOver(t *testing.T) {
 		output := t.TempDir()
 		mustSave(t, output, 1)
 		mustSave(t, output, 2)
-		path := filepath.Join(output, checkpointsDir, stepName(2), name)
+		path := filepath.Join(output, checkpoint.Folder, checkpoint.StepName(2), name)
 		whole, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
@@ -188,11 +189,11 @@ func TestHalfDeletedCheckpointIsPassedOver(t *testing.T) {
 			t.Fatal(err)
 		}
 		checkPassedOver(t, output, "with a changed byte in "+name)
-		if name != stateFile {
+		if name != checkpoint.StateFile {
 			continue
 		}
 		// Any byte of the state: it is found, or names a field that is 0 anyway.
-		var want State
+		var want checkpoint.State
 		if err := json.Unmarshal(whole, &want); err != nil {
 			t.Fatal(err)
 		}
@@ -202,8 +203,8 @@ func TestHalfDeletedCheckpointIsPassedOver(t *testing.T) {
 			if err := os.WriteFile(path, changed, 0o666); err != nil {
 				t.Fatal(err)
 			}
-			c, err := OpenCheckpoint(filepath.Dir(path))
-			if err == nil && !cmp.Equal(c.State, want) || err != nil && !errors.Is(err, ErrCheckpoint) {
+			c, err := checkpoint.Open(filepath.Dir(path))
+			if err == nil && !cmp.Equal(c.State, want) || err != nil && !errors.Is(err, checkpoint.ErrUnsound) {
 				t.Errorf("with byte %d of %s changed: %+v (%v)", i, name, c, err)
 			}
 		}
@@ -213,16 +214,16 @@ func TestHalfDeletedCheckpointIsPassedOver(t *testing.T) {
 func checkPassedOver(t *testing.T, output, how string) {
 	t.Helper()
 	passed := 0
-	c, err := newestCheckpoint(output, func(err error) {
+	c, err := checkpoint.Newest(output, func(err error) {
 		passed++
-		if !strings.Contains(err.Error(), stepName(2)) {
+		if !strings.Contains(err.Error(), checkpoint.StepName(2)) {
 			t.Errorf("%s: the warning does not name the folder: %v", how, err)
 		}
 	})
 	if err != nil || c == nil || c.State.Step != 1 || passed != 1 {
 		t.Errorf("%s: found %+v after passing over %d (%v), want step 1", how, c, passed, err)
 	}
-	if _, err := OpenCheckpoint(output); !errors.Is(err, ErrCheckpoint) {
+	if _, err := checkpoint.Open(output); !errors.Is(err, checkpoint.ErrUnsound) {
 		t.Errorf("%s: opened as sound: %v", how, err)
 	}
 }
@@ -234,11 +235,11 @@ func TestPruneKeepsTheLatest(t *testing.T) {
 	for _, step := range []int64{2, 4, 5, 8} {
 		mustSave(t, output, step)
 	}
-	if err := prune(atomicfile.OS, output, 1, 5); err != nil {
+	if err := checkpoint.Prune(checkpoint.OS, output, 1, 5); err != nil {
 		t.Fatal(err)
 	}
-	names, err := checkpointNames(output)
-	if diff := cmp.Diff([]string{stepName(5), stepName(8)}, names); err != nil || diff != "" {
+	names, err := checkpoint.Names(output)
+	if diff := cmp.Diff([]string{checkpoint.StepName(5), checkpoint.StepName(8)}, names); err != nil || diff != "" {
 		t.Errorf("left %v: %s", err, diff)
 	}
 }
@@ -248,16 +249,16 @@ func TestPruneKeepsTheLatest(t *testing.T) {
 func TestLatestIsFoundWithoutItsNote(t *testing.T) {
 	output := t.TempDir()
 	mustSave(t, output, 1)
-	if err := os.Remove(filepath.Join(output, checkpointsDir, latestFile)); err != nil {
+	if err := os.Remove(filepath.Join(output, checkpoint.Folder, checkpoint.LatestFile)); err != nil {
 		t.Fatal(err)
 	}
-	if c, err := OpenCheckpoint(output); err != nil || c.State.Step != 1 {
+	if c, err := checkpoint.Open(output); err != nil || c.State.Step != 1 {
 		t.Errorf("found %+v, %v", c, err)
 	}
-	if err := os.RemoveAll(filepath.Join(output, checkpointsDir, stepName(1))); err != nil {
+	if err := os.RemoveAll(filepath.Join(output, checkpoint.Folder, checkpoint.StepName(1))); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := OpenCheckpoint(output); !errors.Is(err, ErrCheckpoint) {
+	if _, err := checkpoint.Open(output); !errors.Is(err, checkpoint.ErrUnsound) {
 		t.Errorf("an output without checkpoints gives %v", err)
 	}
 }
@@ -267,26 +268,26 @@ func TestLatestIsFoundWithoutItsNote(t *testing.T) {
 // latest.
 func TestResumeCompletesTheLastSave(t *testing.T) {
 	cfg := tiny(makeShards(t), t.TempDir())
-	cfg.Resume, cfg.Keep, cfg.SaveEvery = "auto", 1, Interval{Epochs: 1}
+	cfg.Resume, cfg.Keep, cfg.SaveEvery = "auto", 1, options.Interval{Epochs: 1}
 	if err := trainFor(t, cfg, 0); err != nil {
 		t.Fatal(err)
 	}
-	root := filepath.Join(cfg.Output, checkpointsDir)
-	older, newest := stepName(10), stepName(15)
+	root := filepath.Join(cfg.Output, checkpoint.Folder)
+	older, newest := checkpoint.StepName(10), checkpoint.StepName(15)
 	if err := os.CopyFS(filepath.Join(root, older), os.DirFS(filepath.Join(root, newest))); err != nil {
 		t.Fatal(err)
 	}
-	if err := noteLatest(atomicfile.OS, root, older); err != nil {
+	if err := checkpoint.NoteLatest(checkpoint.OS, cfg.Output, older); err != nil {
 		t.Fatal(err)
 	}
 
 	if err := trainFor(t, cfg, 0); err != nil {
 		t.Fatal(err)
 	}
-	if name, err := latest(cfg.Output); err != nil || name != newest {
+	if name, err := checkpoint.Latest(cfg.Output); err != nil || name != newest {
 		t.Errorf("the latest is %s (%v), want %s", name, err, newest)
 	}
-	names, err := checkpointNames(cfg.Output)
+	names, err := checkpoint.Names(cfg.Output)
 	if diff := cmp.Diff([]string{newest}, names); err != nil || diff != "" {
 		t.Errorf("left %v: %s", err, diff)
 	}
@@ -318,9 +319,9 @@ func (s *brokenSource) Err() error {
 // inside of it, which is not saved: the resumed run ends as an unbroken one.
 func TestFailedReadInsideAStep(t *testing.T) {
 	data := makeShards(t)
-	configure := func() Config {
+	configure := func() Options {
 		cfg := tiny(data, t.TempDir())
-		cfg.Accumulate, cfg.Resume, cfg.SaveEvery = 3, "auto", Interval{} // at the end
+		cfg.Accumulate, cfg.Resume, cfg.SaveEvery = 3, "auto", options.Interval{} // at the end
 		return cfg
 	}
 	whole := configure()
@@ -351,7 +352,7 @@ func TestFailedReadInsideAStep(t *testing.T) {
 		if err := run.Run(t.Context(), &brokenSource{Pipeline: p, left: batches}); !errors.Is(err, errRead) {
 			t.Fatalf("after %d batches: %v", batches, err)
 		}
-		if names, err := checkpointNames(cfg.Output); err != nil || saved != (len(names) > 0) {
+		if names, err := checkpoint.Names(cfg.Output); err != nil || saved != (len(names) > 0) {
 			t.Errorf("after %d batches there are checkpoints %v (%v)", batches, names, err)
 		}
 		if err := trainFor(t, cfg, 0); err != nil {
@@ -369,13 +370,13 @@ func TestCopiesAreNoCheckpoints(t *testing.T) {
 	output := t.TempDir()
 	mustSave(t, output, 4)
 	mustSave(t, output, 10)
-	root := filepath.Join(output, checkpointsDir)
+	root := filepath.Join(output, checkpoint.Folder)
 	for _, name := range []string{"step-00000004-good", "step-000000012", "step-12", "step--0000001"} {
-		if err := os.CopyFS(filepath.Join(root, name), os.DirFS(filepath.Join(root, stepName(4)))); err != nil {
+		if err := os.CopyFS(filepath.Join(root, name), os.DirFS(filepath.Join(root, checkpoint.StepName(4)))); err != nil {
 			t.Fatal(err)
 		}
 	}
-	c, err := newestCheckpoint(output, func(err error) { t.Error(err) })
+	c, err := checkpoint.Newest(output, func(err error) { t.Error(err) })
 	if err != nil || c.State.Step != 10 {
 		t.Errorf("the newest is %+v (%v), want that of step 10", c, err)
 	}
@@ -390,11 +391,11 @@ func TestMetricsOfARunInAnotherOutput(t *testing.T) {
 		t.Fatal(err)
 	}
 	cfg := tiny(data, t.TempDir())
-	cfg.Resume = filepath.Join(base.Output, checkpointsDir, stepName(6))
+	cfg.Resume = filepath.Join(base.Output, checkpoint.Folder, checkpoint.StepName(6))
 	if err := trainFor(t, cfg, 2); !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
 	}
-	if names, err := checkpointNames(cfg.Output); err != nil || !cmp.Equal(names, []string{stepName(8)}) {
+	if names, err := checkpoint.Names(cfg.Output); err != nil || !cmp.Equal(names, []string{checkpoint.StepName(8)}) {
 		t.Errorf("the new output has %v (%v)", names, err)
 	}
 	f, err := os.OpenFile(filepath.Join(cfg.Output, MetricsFile), os.O_WRONLY|os.O_APPEND, 0)
@@ -419,7 +420,7 @@ func TestMetricsOfARunInAnotherOutput(t *testing.T) {
 	if err := trainFor(t, ended, 0); err != nil {
 		t.Fatal(err)
 	}
-	if c, err := OpenCheckpoint(ended.Output); err != nil || c.State.Files[modelFile] != want[modelFile] {
+	if c, err := checkpoint.Open(ended.Output); err != nil || c.State.Files[checkpoint.ModelFile] != want[checkpoint.ModelFile] {
 		t.Errorf("an ended run's checkpoint in a new output is %+v (%v)", c, err)
 	}
 }

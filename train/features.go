@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/seed-436d2970/pixpro/augment"
+	"github.com/seed-436d2970/pixpro/pipeline"
 	"github.com/seed-436d2970/pixpro/train/device"
 	"github.com/seed-436d2970/pixpro/train/model"
 	"github.com/seed-436d2970/pixpro/train/nn"
@@ -83,7 +84,7 @@ func (e *Encoder) Features(image augment.Planes, stage int) (FeatureMap, error) 
 	pixels := make([]float32, 3*area)
 	for c := range 3 {
 		for i, v := range image.Pix[c*area : (c+1)*area] {
-			pixels[3*i+c] = float32((float64(v)/255 - colourMean[c]) / colourStd[c])
+			pixels[3*i+c] = float32((float64(v)/255 - pipeline.Mean[c]) / pipeline.Std[c])
 		}
 	}
 	x := d.AllocActivation(1, image.Height, image.Width, 3)

@@ -8,7 +8,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/seed-436d2970/pixpro/train/checkpoint"
 	"github.com/seed-436d2970/pixpro/train/device"
+	"github.com/seed-436d2970/pixpro/train/method"
 	"github.com/seed-436d2970/pixpro/train/model"
 	"github.com/seed-436d2970/pixpro/train/safetensors"
 	"github.com/seed-436d2970/pixpro/train/weights"
@@ -20,10 +22,10 @@ type Weights struct {
 	Path, Format string
 	Tensors      []safetensors.Tensor
 	// Checkpoint is where they come from, nil for a file of another program.
-	Checkpoint *Checkpoint
+	Checkpoint *checkpoint.Checkpoint
 }
 
-// Of weights that are a checkpoint's.
+// formatCheckpoint is the Format of weights that were read from a checkpoint.
 const formatCheckpoint = "checkpoint"
 
 // ReadWeights reads a checkpoint, the latest of a training output, or a file
@@ -33,7 +35,7 @@ func ReadWeights(path string) (*Weights, error) {
 	if info, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("train: weights: %w", err)
 	} else if err == nil && info.IsDir() {
-		c, err := OpenCheckpoint(path)
+		c, err := wrapped(checkpoint.Open(path))
 		if err != nil {
 			return nil, err
 		}
@@ -128,7 +130,7 @@ func (r *InitReport) String() string {
 // initialise sets a new model's parameters from a file. The encoder must fit
 // wholly; heads are taken where they fit. What the key branch lacks it gets
 // from the query branch.
-func initialise(m *model.Model, d device.Device, path string) (*InitReport, error) {
+func initialise(m *method.Model, d device.Device, path string) (*InitReport, error) {
 	w, err := ReadWeights(path)
 	if err != nil {
 		return nil, err

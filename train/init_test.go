@@ -8,13 +8,13 @@ import (
 	"testing"
 
 	"github.com/seed-436d2970/pixpro/train/device/cpu"
-	"github.com/seed-436d2970/pixpro/train/model"
+	"github.com/seed-436d2970/pixpro/train/method"
 	"github.com/seed-436d2970/pixpro/train/nn"
 	"github.com/seed-436d2970/pixpro/train/safetensors"
 )
 
 // otherModel returns the tensors of a model of another seed.
-func otherModel(t *testing.T, cfg Config) map[string]safetensors.Tensor {
+func otherModel(t *testing.T, cfg Options) map[string]safetensors.Tensor {
 	t.Helper()
 	cfg.Output, cfg.Seed = t.TempDir(), 99
 	d := cpu.New(1)
@@ -35,7 +35,7 @@ func otherModel(t *testing.T, cfg Config) map[string]safetensors.Tensor {
 // images.
 func TestInitCopiesEveryKeyHead(t *testing.T) {
 	cfg := tiny("", t.TempDir())
-	cfg.Instance = model.BYOL
+	method.Options[*method.Instance](&cfg).Branch = method.BYOL
 	var tensors []safetensors.Tensor
 	for name, tensor := range otherModel(t, cfg) {
 		if !strings.Contains(name, "_k.") {

@@ -6,16 +6,16 @@ import (
 	"slices"
 	"time"
 
+	"github.com/seed-436d2970/pixpro/pipeline"
 	"github.com/seed-436d2970/pixpro/train/device"
 	"github.com/seed-436d2970/pixpro/train/device/dry"
-	"github.com/seed-436d2970/pixpro/train/model"
-	"github.com/seed-436d2970/pixpro/train/optim"
 )
 
 // Plan is what a run will take, found without computing.
 type Plan struct {
 	Parameters    int64   `json:"parameters"`     // trained ones
 	KeyParameters int64   `json:"key_parameters"` // of the key branch
+	Images        int64   `json:"images"`         // in the dataset
 	Cells         int     `json:"cells"`          // along a side of the feature map
 	MemoryBytes   int64   `json:"memory_bytes"`   // of tensors, at most
 	StepFlops     int64   `json:"step_flops"`     // of convolutions and matrix products; a multiplication and an addition are two
@@ -24,20 +24,20 @@ type Plan struct {
 }
 
 // MakePlan plans a run on a dataset of the given number of images.
-func MakePlan(cfg Config, images int64) (Plan, error) {
-	if err := cfg.Validate(); err != nil {
-		return Plan{}, err
+func MakePlan(o Options, images int64) (Plan, error) {
+	if err := o.Validate(); err != nil {
+		return Plan{}, fmt.Errorf("train: %w", err)
 	}
-	d := &dry.Device{HalfActivations: cfg.Precision == "bf16"}
-	e, err := newEngine(d, cfg)
+	d := &dry.Device{HalfActivations: o.Precision == device.BF16}
+	e, err := newEngine(d, &o)
 	if err != nil {
 		return Plan{}, err
 	}
-	e.step(blankViews(cfg), 0.99, 1, cfg.Accumulate)
-	batches := images / int64(cfg.BatchSize)
+	e.repeat(blankViews(&o), 0.99, 1, o.Accumulate)
+	batches := images / int64(o.BatchSize)
 	p := Plan{
-		Cells: cfg.Size / e.model.Encoder.Stride(), MemoryBytes: d.PeakBytes, StepFlops: d.Flops,
-		TotalSteps: cfg.TotalSteps(batches), PeakRate: cfg.schedule(batches).Base,
+		Images: images, Cells: o.Size / e.model.Encoder.Stride(), MemoryBytes: d.PeakBytes, StepFlops: d.Flops,
+		TotalSteps: o.TotalSteps(batches), PeakRate: o.Schedule(batches).Base,
 	}
 	for _, q := range e.model.Trained() {
 		p.Parameters += int64(q.Value.Len())
@@ -52,16 +52,16 @@ func MakePlan(cfg Config, images int64) (Plan, error) {
 }
 
 // explain adds what fits to an error of a device without enough memory.
-func (c *Config) explain(err error) error {
+func explain(o *Options, err error) error {
 	var full *device.OutOfMemoryError
 	if !errors.As(err, &full) {
 		return err
 	}
 	fits := 0
-	for low, high := 1, c.BatchSize-1; low <= high; {
-		smaller := *c
+	for low, high := 1, o.BatchSize-1; low <= high; {
+		smaller := o.Clone()
 		smaller.BatchSize = (low + high) / 2
-		if p, err := MakePlan(smaller, int64(c.BatchSize)); err != nil || p.MemoryBytes > full.Available {
+		if p, err := MakePlan(smaller, int64(o.BatchSize)); err != nil || p.MemoryBytes > full.Available {
 			high = smaller.BatchSize - 1
 		} else {
 			fits, low = smaller.BatchSize, smaller.BatchSize+1
@@ -70,32 +70,19 @@ func (c *Config) explain(err error) error {
 	if fits == 0 {
 		return fmt.Errorf("%w: not even a batch of one pair would fit; use a smaller size or arch", err)
 	}
-	return fmt.Errorf("%w: a batch of %d does not fit, one of %d would; see also accumulate", err, c.BatchSize, fits)
+	return fmt.Errorf("%w: a batch of %d does not fit, one of %d would; see also accumulate", err, o.BatchSize, fits)
 }
 
 // blankViews are a batch of the configured shape without content.
-func blankViews(cfg Config) views {
-	v := views{pairs: cfg.BatchSize, size: cfg.Size}
+func blankViews(o *Options) views {
+	v := views{pairs: o.BatchSize, size: o.Size, mean: pipeline.Mean, std: pipeline.Std}
 	for i := range v.pixels {
-		v.pixels[i] = make([]uint8, cfg.BatchSize*3*cfg.Size*cfg.Size)
-		for range cfg.BatchSize {
+		v.pixels[i] = make([]uint8, o.BatchSize*3*o.Size*o.Size)
+		for range o.BatchSize {
 			v.coords[i] = append(v.coords[i], 0.2*float32(i), 0.2*float32(i), 0.6+0.3*float32(i), 0.6+0.4*float32(i))
 		}
 	}
 	return v
-}
-
-// newEngine builds a run's model and optimiser on a device.
-func newEngine(d device.Device, cfg Config) (*engine, error) {
-	encoder, err := model.Lookup(cfg.Arch, cfg.Stem, cfg.Width)
-	if err != nil {
-		return nil, fmt.Errorf("train: %w", err)
-	}
-	m, err := model.New(d, cfg.model(encoder))
-	if err != nil {
-		return nil, fmt.Errorf("train: %w", err)
-	}
-	return &engine{device: d, model: m, objective: cfg.objective(), optimizer: optim.New(d, m.Trained(), cfg.optimizer())}, nil
 }
 
 // Times is what TimeSteps found.
@@ -107,15 +94,15 @@ type Times struct {
 
 // TimeSteps makes steps on one batch without meaning, after one that is not
 // timed.
-func TimeSteps(d device.Device, cfg Config, steps int) (times Times, err error) {
-	if err := cfg.Validate(); err != nil {
-		return times, err
+func TimeSteps(d device.Device, o Options, steps int) (times Times, err error) {
+	if err := o.Validate(); err != nil {
+		return times, fmt.Errorf("train: %w", err)
 	}
-	e, err := newEngine(d, cfg)
+	e, err := newEngine(d, &o)
 	if err != nil {
 		return times, err
 	}
-	v := blankViews(cfg)
+	v := blankViews(&o)
 	for i := range v.pixels {
 		for p := range v.pixels[i] {
 			v.pixels[i][p] = uint8(p*7919>>3 ^ p>>9)
@@ -123,9 +110,9 @@ func TimeSteps(d device.Device, cfg Config, steps int) (times Times, err error) 
 	}
 	for i := range steps + 1 {
 		start := time.Now()
-		e.step(v, 0.99, 0.01, cfg.Accumulate)
+		e.repeat(v, 0.99, 0.01, o.Accumulate)
 		if err := d.Sync(); err != nil {
-			return times, fmt.Errorf("train: %w", cfg.explain(err))
+			return times, fmt.Errorf("train: %w", explain(&o, err))
 		}
 		if i > 0 {
 			times.Steps = append(times.Steps, time.Since(start))
@@ -134,7 +121,7 @@ func TimeSteps(d device.Device, cfg Config, steps int) (times Times, err error) 
 	slices.Sort(times.Steps)
 	if p, ok := d.(device.Profiler); ok {
 		p.StartProfile()
-		e.step(v, 0.99, 0.01, cfg.Accumulate)
+		e.repeat(v, 0.99, 0.01, o.Accumulate)
 		if times.Profile, err = p.Profile(); err != nil {
 			return times, fmt.Errorf("train: %w", err)
 		}

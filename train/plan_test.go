@@ -68,16 +68,3 @@ func TestPlanTellsTheMemoryThatAStepTakes(t *testing.T) {
 		t.Errorf("the plan is %+v, want 30 steps on 4 cells", plan)
 	}
 }
-
-func TestPresetsAreValid(t *testing.T) {
-	for _, name := range Presets() {
-		c, err := Preset(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		c.Output = "run"
-		if err := c.Validate(); err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-}

@@ -12,17 +12,27 @@ import (
 
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/seed-436d2970/pixpro/augment"
-	"github.com/seed-436d2970/pixpro/internal/atomicfile"
 	"github.com/seed-436d2970/pixpro/pipeline"
+	"github.com/seed-436d2970/pixpro/train/checkpoint"
 	"github.com/seed-436d2970/pixpro/train/device"
-	"github.com/seed-436d2970/pixpro/train/model"
+	"github.com/seed-436d2970/pixpro/train/method"
 	"github.com/seed-436d2970/pixpro/train/nn"
 	"github.com/seed-436d2970/pixpro/train/optim"
+	"github.com/seed-436d2970/pixpro/train/options"
 	"github.com/seed-436d2970/pixpro/train/safetensors"
 )
 
-// Source yields record batches of view pairs; *pipeline.Pipeline is one.
+// Options is everything that decides a run; DefaultOptions fills it in.
+type Options = options.Options
+
+// DefaultOptions is the paper's setting for PixPro, with a batch for one machine.
+func DefaultOptions() Options { return options.Default() }
+
+// Source yields record batches of view pairs; *pipeline.Pipeline is one. Its
+// views must be of the run's size, and uint8, in batches of the run's size at
+// most.
 type Source interface {
+	Schema() *arrow.Schema
 	Next() bool
 	Record() arrow.Record
 	Err() error
@@ -39,10 +49,11 @@ type Source interface {
 
 // Trainer is a training run.
 type Trainer struct {
-	cfg     Config
+	cfg     Options
+	listen  Listener
 	engine  *engine
-	resumed *Checkpoint // nil for a new run
-	init    *InitReport // nil for a run that is resumed or starts at random
+	resumed *checkpoint.Checkpoint // nil for a new run
+	init    *InitReport            // nil for a run that is resumed or starts at random
 
 	step     int64 // done
 	partial  bool  // the model has learnt from a part of the next step
@@ -52,35 +63,28 @@ type Trainer struct {
 	events   *eventWriter
 	pictured int64          // epochs, counted from 1, whose views are among the events
 	metrics  *metricsWriter // while Run runs
-	files    atomicfile.FS
-
-	// OnStep, if not nil, is called after every step.
-	OnStep func(Metrics)
-	// OnSave, if not nil, is called after every checkpoint.
-	OnSave func(step int64, dir string)
+	files    checkpoint.FS
 }
 
-// New builds the run that cfg describes on d. Checkpoints that Resume "auto"
-// passes over as unsound are reported to warn, which may be nil.
-func New(d device.Device, cfg Config, warn func(error)) (*Trainer, error) {
+// New builds the run that the options describe on d. The listener is told of
+// what happens in New and in Run.
+func New(d device.Device, o Options, l Listener) (*Trainer, error) {
+	cfg := o.Clone()
 	if err := cfg.Validate(); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("train: %w", err)
 	}
-	if warn == nil {
-		warn = func(error) {}
-	}
-	checkpoint, err := findCheckpoint(&cfg, warn)
+	found, err := findCheckpoint(&cfg, func(err error) { l.Tell(UnsoundCheckpoint{err}) })
 	if err != nil {
 		return nil, err
 	}
-	e, err := newEngine(d, cfg)
+	e, err := newEngine(d, &cfg)
 	if err != nil {
 		return nil, err
 	}
-	t := &Trainer{cfg: cfg, engine: e, savedAt: time.Now(), files: atomicfile.OS}
-	if checkpoint != nil {
-		if err := t.restore(checkpoint); err != nil {
-			return nil, fmt.Errorf("train: resume from %s: %w", checkpoint.Dir, err)
+	t := &Trainer{cfg: cfg, listen: l, engine: e, savedAt: time.Now(), files: checkpoint.OS}
+	if found != nil {
+		if err := t.restore(found); err != nil {
+			return nil, fmt.Errorf("train: resume from %s: %w", found.Dir, err)
 		}
 	} else if cfg.Init != "" {
 		if t.init, err = initialise(e.model, d, cfg.Init); err != nil {
@@ -88,14 +92,14 @@ func New(d device.Device, cfg Config, warn func(error)) (*Trainer, error) {
 		}
 	}
 	if err := d.Sync(); err != nil {
-		return nil, fmt.Errorf("train: set up the model: %w", cfg.explain(err))
+		return nil, fmt.Errorf("train: set up the model: %w", explain(&cfg, err))
 	}
 	return t, nil
 }
 
 // findCheckpoint returns the checkpoint to go on from, nil for a new run.
-func findCheckpoint(cfg *Config, warn func(error)) (*Checkpoint, error) {
-	names, err := checkpointNames(cfg.Output)
+func findCheckpoint(cfg *Options, unsound func(error)) (*checkpoint.Checkpoint, error) {
+	names, err := checkpoint.Names(cfg.Output)
 	if err != nil {
 		return nil, fmt.Errorf("train: output: %w", err)
 	}
@@ -105,39 +109,47 @@ func findCheckpoint(cfg *Config, warn func(error)) (*Checkpoint, error) {
 			return nil, fmt.Errorf("train: output %s has checkpoints of another run: continue it with resume auto, or choose an empty folder", cfg.Output)
 		}
 		return nil, nil
-	case "auto":
-		return newestCheckpoint(cfg.Output, warn)
+	case options.Auto:
+		return wrapped(checkpoint.Newest(cfg.Output, unsound))
 	}
-	checkpoint, err := OpenCheckpoint(cfg.Resume)
+	found, err := wrapped(checkpoint.Open(cfg.Resume))
 	if err != nil {
 		return nil, err
 	}
 	if len(names) > 0 {
-		if !own(cfg.Output, checkpoint.Dir) {
-			return nil, fmt.Errorf("train: output %s has checkpoints of another run than %s to resume from: choose an empty output", cfg.Output, checkpoint.Dir)
+		if !own(cfg.Output, found.Dir) {
+			return nil, fmt.Errorf("train: output %s has checkpoints of another run than %s to resume from: choose an empty output", cfg.Output, found.Dir)
 		}
-		if last := names[len(names)-1]; compareSteps(last, stepName(checkpoint.State.Step)) > 0 {
-			return nil, fmt.Errorf("train: output %s has %s, later than %s to resume from: choose another output", cfg.Output, last, checkpoint.Dir)
+		if last := names[len(names)-1]; checkpoint.CompareSteps(last, checkpoint.StepName(found.State.Step)) > 0 {
+			return nil, fmt.Errorf("train: output %s has %s, later than %s to resume from: choose another output", cfg.Output, last, found.Dir)
 		}
 	}
-	return checkpoint, nil
+	return found, nil
+}
+
+// wrapped says that an error is of a run.
+func wrapped(c *checkpoint.Checkpoint, err error) (*checkpoint.Checkpoint, error) {
+	if err != nil {
+		err = fmt.Errorf("train: %w", err)
+	}
+	return c, err
 }
 
 // own says whether a checkpoint lies in a training output.
-func own(output, checkpoint string) bool {
-	root, err := os.Stat(filepath.Join(output, checkpointsDir))
+func own(output, dir string) bool {
+	root, err := os.Stat(filepath.Join(output, checkpoint.Folder))
 	if err != nil {
 		return false
 	}
-	above, err := os.Stat(filepath.Dir(filepath.Clean(checkpoint)))
+	above, err := os.Stat(filepath.Dir(filepath.Clean(dir)))
 	return err == nil && os.SameFile(root, above)
 }
 
-func (t *Trainer) restore(c *Checkpoint) error {
+func (t *Trainer) restore(c *checkpoint.Checkpoint) error {
 	if st := c.State; st.Step < 0 || st.Position.Epoch < 0 || st.Position.Offset < 0 || st.Position.Offset > st.Samples {
-		return fmt.Errorf("%w: %s has step %d, position %+v of %d samples", ErrCheckpoint, stateFile, st.Step, st.Position, st.Samples)
+		return fmt.Errorf("%w: %s has step %d, position %+v of %d samples", checkpoint.ErrUnsound, checkpoint.StateFile, st.Step, st.Position, st.Samples)
 	}
-	if diff := t.cfg.differences(&c.Config); len(diff) > 0 {
+	if diff := t.cfg.Differences(&c.Options); len(diff) > 0 {
 		return fmt.Errorf("the configuration does not fit: %s", strings.Join(diff, "; "))
 	}
 	tensors, err := c.Model()
@@ -147,7 +159,7 @@ func (t *Trainer) restore(c *Checkpoint) error {
 	if err := t.engine.model.Load(lookup(tensors)); err != nil {
 		return err
 	}
-	buffers, err := safetensors.Read(filepath.Join(c.Dir, optimizerFile))
+	buffers, err := c.Optimizer()
 	if err != nil {
 		return err
 	}
@@ -155,7 +167,7 @@ func (t *Trainer) restore(c *Checkpoint) error {
 	err = t.engine.optimizer.Load(func(p *nn.Parameter) ([]float32, error) {
 		values, shape, ok := find(p.Name)
 		if !ok || fmt.Sprint(shape) != fmt.Sprint(p.Shape) {
-			return nil, fmt.Errorf("%w: %s has no momentum of shape %v for %s", ErrCheckpoint, optimizerFile, p.Shape, p.Name)
+			return nil, fmt.Errorf("%w: %s has no momentum of shape %v for %s", checkpoint.ErrUnsound, checkpoint.OptimizerFile, p.Shape, p.Name)
 		}
 		return values, nil
 	})
@@ -170,12 +182,12 @@ func (t *Trainer) restore(c *Checkpoint) error {
 }
 
 // Resumed is the checkpoint that the run goes on from, nil if it is new.
-func (t *Trainer) Resumed() *Checkpoint { return t.resumed }
+func (t *Trainer) Resumed() *checkpoint.Checkpoint { return t.resumed }
 
 // Finished says whether the run that is resumed had already come to its end.
 func (t *Trainer) Finished() bool {
 	r := t.resumed
-	return r != nil && (t.position.Epoch >= int64(t.cfg.Epochs) || t.cfg.Epochs == r.Config.Epochs && t.step == r.State.Schedule.Steps)
+	return r != nil && (t.position.Epoch >= int64(t.cfg.Epochs) || t.cfg.Epochs == r.Options.Epochs && t.step == r.State.Schedule.Steps)
 }
 
 // Init says what a new run took from the file that it starts from, nil if
@@ -186,14 +198,14 @@ func (t *Trainer) Init() *InitReport { return t.init }
 func (t *Trainer) Position() pipeline.Position { return t.position }
 
 // Model is the model in training.
-func (t *Trainer) Model() *model.Model { return t.engine.model }
+func (t *Trainer) Model() *method.Model { return t.engine.model }
 
 // Run trains on the batches of src, which must begin at Position, until it
 // ends. When ctx is cancelled the run stops after the present step, saves a
 // checkpoint, and returns the context's error.
 func (t *Trainer) Run(ctx context.Context, src Source) error {
 	if err := t.checkSource(src); err != nil {
-		return err
+		return fmt.Errorf("train: %w", err)
 	}
 	if err := os.MkdirAll(t.cfg.Output, 0o777); err != nil {
 		return fmt.Errorf("train: output: %w", err)
@@ -212,15 +224,16 @@ func (t *Trainer) Run(ctx context.Context, src Source) error {
 	}
 	defer t.events.close()
 
-	schedule := t.cfg.schedule(src.BatchesPerEpoch())
+	schedule := t.cfg.Schedule(src.BatchesPerEpoch())
 	total := t.cfg.TotalSteps(src.BatchesPerEpoch())
+	t.tellStarted(src, total)
 	for t.step < total && ctx.Err() == nil {
 		epoch := t.position.Epoch
 		m := Metrics{
 			Step: t.step + 1, Epoch: t.position.Epoch + 1, LearningRate: schedule.LearningRate(t.step),
 			KeyMomentum: optim.KeyMomentum(t.cfg.PixProMomentum, t.step, total),
 		}
-		more, err := t.next(src, &m)
+		more, err := t.makeStep(src, &m)
 		if err != nil {
 			return err
 		}
@@ -230,9 +243,7 @@ func (t *Trainer) Run(ctx context.Context, src Source) error {
 		if err := errors.Join(metrics.write(m), t.events.metrics(m)); err != nil {
 			return err
 		}
-		if t.OnStep != nil {
-			t.OnStep(m)
-		}
+		t.listen.Tell(StepDone{m, total})
 		if t.due(epoch) {
 			if err := t.save(src); err != nil {
 				return err
@@ -257,19 +268,45 @@ func (t *Trainer) Run(ctx context.Context, src Source) error {
 	return errors.Join(ctx.Err(), t.save(src))
 }
 
-// checkSource finds out whether a resumed run would go on with other pairs.
+// tellStarted tells what the run trains.
+func (t *Trainer) tellStarted(src Source, total int64) {
+	e := Started{
+		Device: t.engine.device.Name(), Options: t.cfg.Clone(), Cells: t.cfg.Size / t.engine.model.Encoder.Stride(),
+		Images: src.PairsPerEpoch(), TotalSteps: total, Init: t.init, Resumed: t.resumed, Ended: t.Finished(),
+	}
+	for _, p := range t.engine.model.Trained() {
+		e.Parameters += int64(p.Value.Len())
+	}
+	t.listen.Tell(e)
+}
+
+// checkSource finds out whether a source is not what the run was told to train
+// on, or, of a resumed run, not what it began with.
 func (t *Trainer) checkSource(src Source) error {
+	size, dtype, err := pipeline.ViewsOf(src.Schema())
+	if err != nil {
+		return err
+	}
+	batches := (src.PairsPerEpoch() + int64(t.cfg.BatchSize) - 1) / int64(t.cfg.BatchSize)
+	switch {
+	case size != t.cfg.Size:
+		return &options.Error{Name: "size", Value: fmt.Sprint(t.cfg.Size), Want: fmt.Sprintf("the source's views are of %d pixels", size)}
+	case dtype != pipeline.Uint8:
+		return fmt.Errorf("the source's views are %s: use %s, which the device normalises", dtype, pipeline.Uint8)
+	case batches != src.BatchesPerEpoch():
+		return &options.Error{Name: "batch", Value: fmt.Sprint(t.cfg.BatchSize), Want: fmt.Sprintf("the source has batches of another size: %d of %d pairs an epoch", src.BatchesPerEpoch(), src.PairsPerEpoch())}
+	}
 	r := t.resumed
 	switch {
 	case r == nil:
 		return nil
 	case r.State.Samples != src.PairsPerEpoch():
-		return fmt.Errorf("train: resume from %s: its dataset has %d samples, this one %d", r.Dir, r.State.Samples, src.PairsPerEpoch())
+		return fmt.Errorf("resume from %s: its dataset has %d samples, this one %d", r.Dir, r.State.Samples, src.PairsPerEpoch())
 	case r.State.Dataset != src.Dataset():
-		return fmt.Errorf("train: resume from %s: its dataset has other contents than this one: give the shards that the run began with, or start a new run from the checkpoint's weights with init", r.Dir)
+		return fmt.Errorf("resume from %s: its dataset has other contents than this one: give the shards that the run began with, or start a new run from the checkpoint's weights with init", r.Dir)
 	case !sameRecipe(r.State.Recipe, src.Recipe()):
 		was, asks := r.State.Recipe, src.Recipe()
-		return fmt.Errorf("train: resume from %s: the configuration does not fit: its recipe was %s with crops from %g, not this %s with crops from %g or of other parameters: give the recipe and crop that the run began with",
+		return fmt.Errorf("resume from %s: the configuration does not fit: its recipe was %s with crops from %g, not this %s with crops from %g or of other parameters: give the recipe and crop that the run began with",
 			r.Dir, was.Name, was.CropScale.Min, asks.Name, asks.CropScale.Min)
 	}
 	return nil
@@ -284,10 +321,10 @@ func sameRecipe(a, b augment.Recipe) bool {
 // observeEvery is the number of steps from one ProjectionStd to the next.
 const observeEvery = 10
 
-// next makes a step from the next batches and completes its metrics. It
+// makeStep makes a step from the next batches and completes its metrics. It
 // reports whether there were any.
-func (t *Trainer) next(src Source, m *Metrics) (bool, error) {
-	t.engine.objective.Observe = t.step%observeEvery == 0
+func (t *Trainer) makeStep(src Source, m *Metrics) (bool, error) {
+	observe := t.step%observeEvery == 0
 	start, pairs := time.Now(), 0
 	for micro := range t.cfg.Accumulate {
 		asked := time.Now()
@@ -308,7 +345,10 @@ func (t *Trainer) next(src Source, m *Metrics) (bool, error) {
 		if micro == 0 {
 			t.engine.begin(m.KeyMomentum)
 		}
-		r := t.engine.add(viewsOf(&batch), 1/float64(t.cfg.Accumulate))
+		if batch.Len() > t.cfg.BatchSize {
+			return false, fmt.Errorf("train: step %d: the source's batch has %d pairs, more than the %d of option batch", m.Step, batch.Len(), t.cfg.BatchSize)
+		}
+		r := t.engine.add(viewsOf(&batch), 1/float64(t.cfg.Accumulate), observe)
 		if err := t.engine.device.Err(); err != nil {
 			return false, t.broken(*m, err)
 		}
@@ -340,7 +380,7 @@ func (t *Trainer) broken(m Metrics, err error) error {
 	if t.saved > 0 {
 		last = fmt.Sprintf("go on from the checkpoint of step %d with resume auto", t.saved)
 	}
-	return fmt.Errorf("train: step %d: %w: %s", m.Step, t.cfg.explain(err), last)
+	return fmt.Errorf("train: step %d: %w: %s", m.Step, explain(&t.cfg, err), last)
 }
 
 // divergedDir, in a training output, gets the state in which a loss was not
@@ -357,7 +397,7 @@ func (t *Trainer) diverged(m Metrics, batch *pipeline.Batch, src Source) error {
 	dir := "not saved"
 	c, err := t.contents(src)
 	if err == nil {
-		if saved, saveErr := save(t.files, filepath.Join(t.cfg.Output, divergedDir), c); saveErr == nil {
+		if saved, saveErr := checkpoint.Save(t.files, filepath.Join(t.cfg.Output, divergedDir), c); saveErr == nil {
 			dir = saved
 		} else {
 			err = saveErr
@@ -365,14 +405,6 @@ func (t *Trainer) diverged(m Metrics, batch *pipeline.Batch, src Source) error {
 	}
 	return errors.Join(fmt.Errorf("train: step %d: the loss is %v (learning rate %g): start again with a lower base-lr or a longer warm-up; the last checkpoint is of step %d, the present state is in %s, the images are %s",
 		m.Step, m.Loss, m.LearningRate, t.saved, dir, strings.Join(keys, ", ")), err)
-}
-
-func viewsOf(b *pipeline.Batch) views {
-	return views{
-		pairs: b.Len(), size: b.Size(),
-		pixels: [2][]uint8{b.Views(0), b.Views(1)},
-		coords: [2][]float32{b.Coords(0), b.Coords(1)},
-	}
 }
 
 // due says whether it is time for a checkpoint after a step that began in the
@@ -402,38 +434,43 @@ func (t *Trainer) save(src Source) error {
 	if err != nil {
 		return err
 	}
-	if err := c.checkFinite(); err != nil {
+	if err := c.CheckFinite(); err != nil {
 		return fmt.Errorf("train: after step %d %w: start again with a lower base-lr or a longer warm-up; the last checkpoint is of step %d", t.step, err, t.saved)
 	}
-	dir, err := save(t.files, t.cfg.Output, c)
+	dir, err := checkpoint.Save(t.files, t.cfg.Output, c)
 	if err != nil {
-		return err
+		return fmt.Errorf("train: %w", err)
 	}
 	t.saved, t.savedAt = t.step, time.Now()
-	if t.OnSave != nil {
-		t.OnSave(t.step, dir)
-	}
-	return prune(t.files, t.cfg.Output, t.cfg.Keep, t.step)
+	t.listen.Tell(Saved{t.step, dir})
+	return t.prune()
 }
 
 // completeSave does for the checkpoint that the run goes on from what a save
 // does last, since a run may be killed before that: it notes it as the latest
 // and removes older ones.
 func (t *Trainer) completeSave() error {
-	root := filepath.Join(t.cfg.Output, checkpointsDir)
 	if t.resumed == nil || !own(t.cfg.Output, t.resumed.Dir) {
 		return nil // a new run, or one that begins where another was
 	}
-	if name, err := latest(t.cfg.Output); err != nil || name != stepName(t.step) {
-		if err := noteLatest(t.files, root, stepName(t.step)); err != nil {
+	if name, err := checkpoint.Latest(t.cfg.Output); err != nil || name != checkpoint.StepName(t.step) {
+		if err := checkpoint.NoteLatest(t.files, t.cfg.Output, checkpoint.StepName(t.step)); err != nil {
 			return fmt.Errorf("train: note the latest checkpoint in %s: %w", t.cfg.Output, err)
 		}
 	}
-	return prune(t.files, t.cfg.Output, t.cfg.Keep, t.step)
+	return t.prune()
+}
+
+// prune removes checkpoints beyond those that are kept.
+func (t *Trainer) prune() error {
+	if err := checkpoint.Prune(t.files, t.cfg.Output, t.cfg.Keep, t.step); err != nil {
+		return fmt.Errorf("train: %w", err)
+	}
+	return nil
 }
 
 // contents are those of a checkpoint of the present state.
-func (t *Trainer) contents(src Source) (contents, error) {
+func (t *Trainer) contents(src Source) (checkpoint.Contents, error) {
 	d := t.engine.device
 	var tensors, buffers []safetensors.Tensor
 	for _, p := range t.engine.model.Parameters() {
@@ -443,20 +480,20 @@ func (t *Trainer) contents(src Source) (contents, error) {
 		buffers = append(buffers, safetensors.New(p.Name, shape64(p.Shape), buffer))
 	})
 	if err := d.Sync(); err != nil {
-		return contents{}, t.broken(Metrics{Step: t.step}, err)
+		return checkpoint.Contents{}, t.broken(Metrics{Step: t.step}, err)
 	}
-	schedule, total := t.cfg.schedule(src.BatchesPerEpoch()), t.cfg.TotalSteps(src.BatchesPerEpoch())
-	state := State{
+	schedule, total := t.cfg.Schedule(src.BatchesPerEpoch()), t.cfg.TotalSteps(src.BatchesPerEpoch())
+	state := checkpoint.State{
 		Step: t.step, Epoch: t.position.Epoch, Position: t.position,
 		StepsPerEpoch: src.BatchesPerEpoch(), Samples: src.PairsPerEpoch(), Seed: t.cfg.Seed,
 		Dataset: src.Dataset(), Recipe: src.Recipe(),
-		Schedule: ScheduleState{
+		Schedule: checkpoint.ScheduleState{
 			Steps: total, LearningRate: schedule.LearningRate(t.step),
 			KeyMomentum: optim.KeyMomentum(t.cfg.PixProMomentum, t.step, total),
 		},
-		Versions: versions(d.Name()),
+		Versions: checkpoint.CurrentVersions(d.Name()),
 	}
-	return contents{state, t.cfg, tensors, buffers}, nil
+	return checkpoint.Contents{State: state, Options: t.cfg, Model: tensors, Optimizer: buffers}, nil
 }
 
 func shape64(shape []int) []int64 {

@@ -18,9 +18,11 @@ import (
 	"github.com/seed-436d2970/pixpro/internal/synth"
 	"github.com/seed-436d2970/pixpro/pipeline"
 	"github.com/seed-436d2970/pixpro/shards"
+	"github.com/seed-436d2970/pixpro/train/checkpoint"
 	"github.com/seed-436d2970/pixpro/train/device"
 	"github.com/seed-436d2970/pixpro/train/device/cpu"
 	"github.com/seed-436d2970/pixpro/train/model"
+	"github.com/seed-436d2970/pixpro/train/options"
 	"github.com/seed-436d2970/pixpro/train/safetensors"
 )
 
@@ -39,8 +41,8 @@ func makeShards(t *testing.T) string {
 }
 
 // tiny is a run of 3 epochs of 5 steps.
-func tiny(shards, output string) Config {
-	c := Default()
+func tiny(shards, output string) Options {
+	c := DefaultOptions()
 	c.Shards, c.Output = shards, output
 	c.Arch, c.Stem, c.Width, c.HeadHidden, c.HeadDim = "resnet18", model.StemSmall, 0.0625, 8, 4
 	c.Size, c.BatchSize, c.Epochs, c.WarmupEpochs, c.BaseLR = 32, 4, 3, 1, 16
@@ -48,26 +50,37 @@ func tiny(shards, output string) Config {
 }
 
 // trainFor runs cfg and cancels it after stop steps, or never if that is 0.
-func trainFor(t *testing.T, cfg Config, stop int) error {
+func trainFor(t *testing.T, cfg Options, stop int) error {
 	t.Helper()
 	return trainWith(t, cfg, stop, atomicfile.OS)
 }
 
 // trainWith is trainFor with files that may fail.
-func trainWith(t *testing.T, cfg Config, stop int, files atomicfile.FS) error {
+func trainWith(t *testing.T, cfg Options, stop int, files atomicfile.FS) error {
 	t.Helper()
 	return trainOn(t, cpu.New(2), cfg, stop, files)
 }
 
 // trainOn is trainWith on a device.
-func trainOn(t *testing.T, d device.Device, cfg Config, stop int, files atomicfile.FS) error {
+func trainOn(t *testing.T, d device.Device, cfg Options, stop int, files atomicfile.FS) error {
 	t.Helper()
 	dataset, err := shards.Open(cfg.Shards)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer dataset.Close()
-	run, err := New(d, cfg, func(err error) { t.Logf("passed over: %v", err) })
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	run, err := New(d, cfg, func(e Event) {
+		switch e.(type) {
+		case UnsoundCheckpoint:
+			t.Log(e)
+		case StepDone:
+			if stop--; stop == 0 {
+				cancel()
+			}
+		}
+	})
 	if err != nil {
 		return err
 	}
@@ -84,28 +97,21 @@ func trainOn(t *testing.T, d device.Device, cfg Config, stop int, files atomicfi
 		t.Fatal(err)
 	}
 	defer p.Close()
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	run.OnStep = func(m Metrics) {
-		if stop--; stop == 0 {
-			cancel()
-		}
-	}
 	return run.Run(ctx, p)
 }
 
 // outcome is what a run leaves that must not depend on how it was interrupted.
-func outcome(t *testing.T, output string) ([]Metrics, map[string]Digest) {
+func outcome(t *testing.T, output string) ([]Metrics, map[string]checkpoint.Digest) {
 	t.Helper()
 	metrics, err := ReadMetrics(output)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := OpenCheckpoint(output)
+	c, err := checkpoint.Open(output)
 	if err != nil {
 		t.Fatal(err)
 	}
-	delete(c.State.Files, configFile) // names the output folder
+	delete(c.State.Files, checkpoint.ConfigFile) // names the output folder
 	return metrics, c.State.Files
 }
 
@@ -168,21 +174,21 @@ func TestResumePassesOverDamagedCheckpoints(t *testing.T) {
 	_, want := outcome(t, whole.Output)
 
 	cfg := tiny(data, t.TempDir())
-	cfg.SaveEvery, cfg.Resume = Interval{Steps: 2}, "auto"
+	cfg.SaveEvery, cfg.Resume = options.Interval{Steps: 2}, "auto"
 	if err := trainFor(t, cfg, 7); !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
 	}
-	names, err := checkpointNames(cfg.Output)
+	names, err := checkpoint.Names(cfg.Output)
 	if err != nil || len(names) != cfg.Keep {
 		t.Fatalf("checkpoints %v (%v), want the last %d", names, err, cfg.Keep)
 	}
 	damage := func(i int, file string, how func(string) error) {
-		if err := how(filepath.Join(cfg.Output, checkpointsDir, names[len(names)-i], file)); err != nil {
+		if err := how(filepath.Join(cfg.Output, checkpoint.Folder, names[len(names)-i], file)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	damage(1, modelFile, func(p string) error { return os.Truncate(p, 1000) })
-	damage(2, stateFile, os.Remove)
+	damage(1, checkpoint.ModelFile, func(p string) error { return os.Truncate(p, 1000) })
+	damage(2, checkpoint.StateFile, os.Remove)
 	if err := trainFor(t, cfg, 0); err != nil {
 		t.Fatal(err)
 	}
@@ -195,12 +201,12 @@ func TestResumePassesOverDamagedCheckpoints(t *testing.T) {
 // stops before its step: the damaged one is not the newest to keep.
 func TestPruningKeepsWhatWasJustSaved(t *testing.T) {
 	cfg := tiny(makeShards(t), t.TempDir())
-	cfg.SaveEvery, cfg.Resume, cfg.Keep = Interval{Steps: 4}, "auto", 2
+	cfg.SaveEvery, cfg.Resume, cfg.Keep = options.Interval{Steps: 4}, "auto", 2
 	if err := trainFor(t, cfg, 8); !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
 	}
 	spoil := func(step int64) {
-		if err := os.Truncate(filepath.Join(cfg.Output, checkpointsDir, stepName(step), modelFile), 10); err != nil {
+		if err := os.Truncate(filepath.Join(cfg.Output, checkpoint.Folder, checkpoint.StepName(step), checkpoint.ModelFile), 10); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -209,8 +215,8 @@ func TestPruningKeepsWhatWasJustSaved(t *testing.T) {
 	if err := trainFor(t, cfg, 2); !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
 	}
-	names, err := checkpointNames(cfg.Output)
-	if diff := cmp.Diff([]string{stepName(6), stepName(8)}, names); err != nil || diff != "" {
+	names, err := checkpoint.Names(cfg.Output)
+	if diff := cmp.Diff([]string{checkpoint.StepName(6), checkpoint.StepName(8)}, names); err != nil || diff != "" {
 		t.Errorf("checkpoints are %v (%v), want that of step 6 and the damaged one", names, err)
 	}
 	spoil(6)
@@ -231,19 +237,19 @@ func TestNewRefusesWhatWouldGoWrong(t *testing.T) {
 	}
 	for _, c := range []struct {
 		name   string
-		change func(*Config)
+		change func(*Options)
 		want   string
 	}{
-		{"a used output", func(c *Config) {}, "continue it with resume auto"},
-		{"another width", func(c *Config) { c.Resume, c.Width = "auto", 0.125 }, "width was 0.0625, not 0.125"},
-		{"another learning rate", func(c *Config) { c.Resume, c.BaseLR = "auto", 1 }, "base-lr was 16, not 1"},
-		{"another decay", func(c *Config) { c.Resume, c.LRDecayRate = "auto", 0.5 }, "lr-decay-rate was 0.1, not 0.5"},
-		{"another seed", func(c *Config) { c.Resume, c.Seed = "auto", 9 }, "seed was 0, not 9"},
-		{"another run's output", func(c *Config) { c.Resume = filepath.Join(other.Output, checkpointsDir, stepName(2)) }, "of another run"},
-		{"no such checkpoint", func(c *Config) { c.Resume = filepath.Join(data, "nothing") }, "unsound checkpoint"},
-		{"a size beyond memory", func(c *Config) { c.Size = 2_000_000_000 }, "size 2000000000: use up to"},
-		{"no step at all", func(c *Config) { c.Output, c.Accumulate = filepath.Join(other.Output, "new"), 100 }, "not enough for a step"},
-		{"a bad option", func(c *Config) { c.Epochs = 0 }, "epochs 0: must be positive"},
+		{"a used output", func(c *Options) {}, "continue it with resume auto"},
+		{"another width", func(c *Options) { c.Resume, c.Width = "auto", 0.125 }, "width was 0.0625, not 0.125"},
+		{"another learning rate", func(c *Options) { c.Resume, c.BaseLR = "auto", 1 }, "base-lr was 16, not 1"},
+		{"another decay", func(c *Options) { c.Resume, c.LRDecayRate = "auto", 0.5 }, "lr-decay-rate was 0.1, not 0.5"},
+		{"another seed", func(c *Options) { c.Resume, c.Seed = "auto", 9 }, "seed was 0, not 9"},
+		{"another run's output", func(c *Options) { c.Resume = filepath.Join(other.Output, checkpoint.Folder, checkpoint.StepName(2)) }, "of another run"},
+		{"no such checkpoint", func(c *Options) { c.Resume = filepath.Join(data, "nothing") }, "unsound checkpoint"},
+		{"a size beyond memory", func(c *Options) { c.Size = 2_000_000_000 }, "size 2000000000: must be from 1 to 8192"},
+		{"no step at all", func(c *Options) { c.Output, c.Accumulate = filepath.Join(other.Output, "new"), 100 }, "not enough for a step"},
+		{"a bad option", func(c *Options) { c.Epochs = 0 }, "epochs 0: must be at least 1"},
 	} {
 		changed := cfg
 		c.change(&changed)
@@ -284,15 +290,15 @@ func TestDivergedRunNamesItsImages(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "step 1: the loss is NaN") || !strings.Contains(err.Error(), ".jpg") {
 		t.Errorf("a run that diverges ends with %v", err)
 	}
-	saved, err := OpenCheckpoint(filepath.Join(cfg.Output, divergedDir))
+	saved, err := checkpoint.Open(filepath.Join(cfg.Output, divergedDir))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if saved.State.Step != 0 || saved.State.Position != (pipeline.Position{}) || saved.State.Recipe != recipe || saved.State.Dataset != dataset.Digest() {
 		t.Errorf("the state that it leaves is %+v", saved.State)
 	}
-	c := contents{model: []safetensors.Tensor{safetensors.New("w", []int64{2}, []float32{1, float32(math.Inf(1))})}}
-	if err := c.checkFinite(); err == nil || !strings.Contains(err.Error(), "w holds +Inf") {
+	c := checkpoint.Contents{Model: []safetensors.Tensor{safetensors.New("w", []int64{2}, []float32{1, float32(math.Inf(1))})}}
+	if err := c.CheckFinite(); err == nil || !strings.Contains(err.Error(), "w holds +Inf") {
 		t.Errorf("a checkpoint with an infinite parameter gives %v", err)
 	}
 }
@@ -317,12 +323,12 @@ func TestResumeOnOtherPairsIsRefused(t *testing.T) {
 	if err := trainFor(t, other, 0); err == nil || !strings.Contains(err.Error(), "other contents") {
 		t.Errorf("other images: %v", err)
 	}
-	checkpoint, err := OpenCheckpoint(cfg.Output)
+	saved, err := checkpoint.Open(cfg.Output)
 	if err != nil {
 		t.Fatal(err)
 	}
-	run := Trainer{resumed: checkpoint}
-	src := fakeSource{checkpoint.State}
+	run := Trainer{cfg: cfg, resumed: saved}
+	src := fakeSource{saved.State}
 	if err := run.checkSource(src); err != nil {
 		t.Error(err)
 	}
@@ -333,8 +339,15 @@ func TestResumeOnOtherPairsIsRefused(t *testing.T) {
 }
 
 // fakeSource has the pairs that a state tells of.
-type fakeSource struct{ state State }
+type fakeSource struct{ state checkpoint.State }
 
+func (s fakeSource) Schema() *arrow.Schema {
+	schema, err := pipeline.Schema(32, pipeline.Uint8, s.state.Recipe, s.state.Seed)
+	if err != nil {
+		panic(err)
+	}
+	return schema
+}
 func (s fakeSource) Next() bool                  { return false }
 func (s fakeSource) Record() arrow.Record        { return nil }
 func (s fakeSource) Err() error                  { return nil }
@@ -343,44 +356,3 @@ func (s fakeSource) BatchesPerEpoch() int64      { return s.state.StepsPerEpoch 
 func (s fakeSource) PairsPerEpoch() int64        { return s.state.Samples }
 func (s fakeSource) Dataset() string             { return s.state.Dataset }
 func (s fakeSource) Recipe() augment.Recipe      { return s.state.Recipe }
-
-func TestParseInterval(t *testing.T) {
-	for s, want := range map[string]Interval{
-		"10m0s": {Time: 600e9}, "1000steps": {Steps: 1000}, "2epochs": {Epochs: 2}, "end": {},
-	} {
-		got, err := ParseInterval(s)
-		if err != nil || got != want || got.String() != s {
-			t.Errorf("ParseInterval(%q) = %+v, %v, printed as %q", s, got, err, got)
-		}
-	}
-	for _, s := range []string{"", "0steps", "-1epoch", "soon", "-5m", "1.5steps"} {
-		if _, err := ParseInterval(s); err == nil {
-			t.Errorf("ParseInterval(%q) found no error", s)
-		}
-	}
-}
-
-func TestConfigFile(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "run.yaml")
-	write := func(text string) {
-		if err := os.WriteFile(path, []byte(text), 0o666); err != nil {
-			t.Fatal(err)
-		}
-	}
-	write("arch: resnet18\nbase-lr: 0.5\nsave-every: 10m\n")
-	got := Default()
-	if err := got.ReadConfig(path); err != nil {
-		t.Fatal(err)
-	}
-	want := Default()
-	want.Arch, want.BaseLR, want.SaveEvery = "resnet18", 0.5, Interval{Time: 600e9}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("configuration (-want +got):\n%s", diff)
-	}
-	for _, bad := range []string{"archh: resnet18\n", "epochs: many\n", "save-every: never\n", "arch: [\n"} {
-		write(bad)
-		if err := got.ReadConfig(path); err == nil || !strings.Contains(err.Error(), "run.yaml") {
-			t.Errorf("%q gives %v, want an error that names the file", bad, err)
-		}
-	}
-}

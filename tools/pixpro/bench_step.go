@@ -13,6 +13,7 @@ import (
 	"github.com/seed-436d2970/pixpro/internal/parallel"
 	"github.com/seed-436d2970/pixpro/train"
 	"github.com/seed-436d2970/pixpro/train/device"
+	"github.com/seed-436d2970/pixpro/train/options"
 )
 
 // stepBench is what "pixpro bench step" found.
@@ -45,10 +46,10 @@ type kernelTime struct {
 }
 
 func newBenchStep() *cobra.Command {
-	cfg := train.Default()
-	cfg.BatchSize = 8
-	cfg.Output = "." // never written to
-	var steps, threads int
+	o := options.Default()
+	o.BatchSize = 8
+	o.Output = "." // never written to
+	var steps int
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "step",
@@ -66,24 +67,29 @@ computes.`,
 			if steps < 1 {
 				return usageError{fmt.Errorf("--steps %d: must be positive", steps)}
 			}
-			if threads <= 0 {
-				threads = processor.Cores()
+			defer func() { err = asUsage(err) }()
+			if o.Threads == 0 {
+				o.Threads = processor.Cores()
 			}
-			plan, err := train.MakePlan(cfg, int64(cfg.BatchSize))
+			threads := o.Threads
+			plan, err := train.MakePlan(o, int64(o.BatchSize))
 			if err != nil {
-				return usageError{err}
+				return err
 			}
-			d, err := openDevice(cmd.Context(), cfg.Device, cfg.Precision, threads)
+			if err := chooseProgram(cmd.Context(), o.Device); err != nil {
+				return err
+			}
+			d, err := train.OpenDevice(&o, (&trainDisplay{}).show)
 			if err != nil {
 				return err
 			}
 			defer func() { err = errors.Join(err, d.Close()) }()
-			b := stepBench{Arch: cfg.Arch, Size: cfg.Size, Batch: cfg.BatchSize, Device: d.Name()}
+			b := stepBench{Arch: o.Arch, Size: o.Size, Batch: o.BatchSize, Device: d.Name()}
 			_, card := d.(device.Profiler)
 			if !card {
 				b.Threads, b.MatrixProducts, b.LimitGFLOPS = threads, gemm.Name(), matrixLimit(threads)
 			}
-			times, err := train.TimeSteps(d, cfg, steps)
+			times, err := train.TimeSteps(d, o, steps)
 			if err != nil {
 				return err
 			}
@@ -93,7 +99,7 @@ computes.`,
 				b.LimitGFLOPS = max(b.LimitGFLOPS, matrixLimit(threads))
 			}
 			b.SecondsPerStep = times.Steps[len(times.Steps)/2].Seconds()
-			b.PairsPerSecond = float64(cfg.BatchSize) / b.SecondsPerStep
+			b.PairsPerSecond = float64(o.BatchSize) / b.SecondsPerStep
 			b.GFLOPS = float64(plan.StepFlops) / b.SecondsPerStep / 1e9
 			if b.PeakRSSBytes, err = peakRSS(); err != nil {
 				return err
@@ -108,17 +114,8 @@ computes.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&cfg.Arch, "arch", cfg.Arch, "architecture, see train --help")
-	f.StringVar(&cfg.Stem, "stem", cfg.Stem, "imagenet, nopool or small")
-	f.Float64Var(&cfg.Width, "width", cfg.Width, "factor of the encoder's channels")
-	f.StringVar(&cfg.Method, "method", cfg.Method, "pixpro, pixcontrast or instance")
-	f.StringVar(&cfg.Instance, "instance", cfg.Instance, "none, byol or simclr")
-	f.IntVar(&cfg.Size, "size", cfg.Size, "side of a view in pixels")
-	f.IntVar(&cfg.BatchSize, "batch", cfg.BatchSize, "pairs of views in a step")
 	f.IntVar(&steps, "steps", 5, "steps that are timed, after one that is not")
-	f.StringVar(&cfg.Device, "device", cfg.Device, "cpu, cuda, cuda:N or auto")
-	f.StringVar(&cfg.Precision, "precision", cfg.Precision, "on a card: fp32, tf32 or bf16")
-	f.IntVar(&threads, "threads", 0, "threads that compute (default: one a core)")
+	addOptions(f, &o, "arch", "stem", "width", "method", "instance", "head-hidden", "head-dim", "size", "batch", "device", "precision", "threads")
 	f.BoolVar(&asJSON, "json", false, "print the result as JSON")
 	return cmd
 }

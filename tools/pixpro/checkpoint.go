@@ -13,6 +13,8 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/seed-436d2970/pixpro/train"
+	"github.com/seed-436d2970/pixpro/train/checkpoint"
+	"github.com/seed-436d2970/pixpro/train/options"
 	"github.com/seed-436d2970/pixpro/train/safetensors"
 )
 
@@ -56,13 +58,13 @@ func newCheckpointShow() *cobra.Command {
 
 // description is what "checkpoint show" prints.
 type description struct {
-	Path    string           `json:"path"`
-	Format  string           `json:"format"`
-	State   *train.State     `json:"state,omitempty"`
-	Config  map[string]any   `json:"config,omitempty"`
-	Tensors []tensorSummary  `json:"tensors"`
-	Totals  map[string]int64 `json:"elements"` // by the first part of the name
-	config  *train.Config
+	Path    string            `json:"path"`
+	Format  string            `json:"format"`
+	State   *checkpoint.State `json:"state,omitempty"`
+	Config  map[string]any    `json:"config,omitempty"`
+	Tensors []tensorSummary   `json:"tensors"`
+	Totals  map[string]int64  `json:"elements"` // by the first part of the name
+	config  *options.Options
 }
 
 type tensorSummary struct {
@@ -79,7 +81,7 @@ type tensorSummary struct {
 func describe(w *train.Weights) description {
 	d := description{Path: w.Path, Format: w.Format, Totals: map[string]int64{}}
 	if c := w.Checkpoint; c != nil {
-		d.State, d.config, d.Config = &c.State, &c.Config, settings(&c.Config)
+		d.State, d.config, d.Config = &c.State, &c.Options, settings(&c.Options)
 	}
 	for _, t := range w.Tensors {
 		s := tensorSummary{Name: t.Name, DType: t.DType, Shape: t.Shape}
@@ -195,7 +197,7 @@ type changedTensor struct {
 func compare(a, b *train.Weights) difference {
 	var d difference
 	if a.Checkpoint != nil && b.Checkpoint != nil {
-		d.Config = compareSettings(settings(&a.Checkpoint.Config), settings(&b.Checkpoint.Config))
+		d.Config = compareSettings(settings(&a.Checkpoint.Options), settings(&b.Checkpoint.Options))
 		x, y := a.Checkpoint.State, b.Checkpoint.State
 		d.State = compareSettings(stateSettings(x), stateSettings(y))
 	}
@@ -247,7 +249,7 @@ func compareTensors(a, b safetensors.Tensor) changedTensor {
 }
 
 // settings are a configuration's fields under their names.
-func settings(c *train.Config) map[string]any {
+func settings(c *options.Options) map[string]any {
 	fields := map[string]any{}
 	data, err := yaml.Marshal(c)
 	if err == nil {
@@ -259,7 +261,7 @@ func settings(c *train.Config) map[string]any {
 	return fields
 }
 
-func stateSettings(s train.State) map[string]any {
+func stateSettings(s checkpoint.State) map[string]any {
 	return map[string]any{
 		"step": s.Step, "epoch": s.Epoch, "position": fmt.Sprintf("epoch %d, offset %d", s.Position.Epoch, s.Position.Offset),
 		"samples": s.Samples, "seed": s.Seed, "lr": s.Schedule.LearningRate, "key_momentum": s.Schedule.KeyMomentum,

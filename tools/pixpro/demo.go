@@ -22,6 +22,7 @@ import (
 	"github.com/seed-436d2970/pixpro/shards"
 	"github.com/seed-436d2970/pixpro/train"
 	"github.com/seed-436d2970/pixpro/train/model"
+	"github.com/seed-436d2970/pixpro/train/options"
 )
 
 func newDemo() *cobra.Command {
@@ -163,7 +164,7 @@ func demo(cmd *cobra.Command, out string, seed uint64) error {
 	if err := writeFile(recipe, func(w io.Writer) error { return json.NewEncoder(w).Encode(small) }); err != nil {
 		return err
 	}
-	cfg := train.Default()
+	cfg := options.Default()
 	cfg.Shards, cfg.Output, cfg.Seed = shardDir, run, seed
 	cfg.Arch, cfg.Stem, cfg.Width, cfg.HeadHidden = "resnet18", model.StemNoPool, 0.5, 512
 	cfg.Size, cfg.BatchSize, cfg.Epochs, cfg.WarmupEpochs = demoSize, 32, 5, 1
@@ -176,7 +177,7 @@ func demo(cmd *cobra.Command, out string, seed uint64) error {
 	if err := demoViews(ctx, cfg, views); err != nil {
 		return err
 	}
-	last, err := runTraining(ctx, cfg, trainOptions{})
+	last, err := runTraining(ctx, cfg)
 	if err != nil {
 		return err
 	}
@@ -218,11 +219,11 @@ With your own images, a folder of them or of one folder a class:
   pixpro train  --shards shards/ --output run/ --arch resnet50
   pixpro export --checkpoint run/ --out backbone.safetensors
 `, first, last.Loss, last.Step, scores.Images, scores.table(),
-		images, shardDir, recipe, views, filepath.Join(run, lossFile), eval.features, backbone, tensors))
+		images, shardDir, recipe, views, filepath.Join(run, train.LossFile), eval.features, backbone, tensors))
 }
 
 // demoViews draws the first pairs that the training will see.
-func demoViews(ctx context.Context, cfg train.Config, out string) error {
+func demoViews(ctx context.Context, cfg options.Options, out string) error {
 	recipe, err := lookupRecipe(cfg.Recipe, cfg.Crop)
 	if err != nil {
 		return err

@@ -8,8 +8,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/seed-436d2970/pixpro/shards"
-	"github.com/seed-436d2970/pixpro/train"
 	"github.com/seed-436d2970/pixpro/train/evaluate"
+	"github.com/seed-436d2970/pixpro/train/options"
 )
 
 // demoEvaluation is where the demo's evaluation reads and writes.
@@ -57,7 +57,7 @@ const (
 func (e *demoEvaluation) measure(ctx context.Context, cmd *cobra.Command) (*demoScores, error) {
 	encoders := encoderFlags{
 		checkpoints: []string{e.run}, untrained: true, which: "encoder", seed: e.seed, size: demoEvalSize, stage: 4,
-		arch: train.Default().Arch, stem: train.Default().Stem, width: train.Default().Width,
+		arch: options.Default().Arch, stem: options.Default().Stem, width: options.Default().Width,
 	}
 	sources, err := encoders.sources()
 	if err != nil {
@@ -93,7 +93,7 @@ func (e *demoEvaluation) measure(ctx context.Context, cmd *cobra.Command) (*demo
 	}
 	encoders.size = demoSize // views as in training
 	match, err := evalMatch(ctx, &encoders, sources, matchOptions{
-		views: viewFlags{shards: e.valShards, recipe: e.recipe}, pairs: demoPairs, threshold: train.Default().PixProPositiveRatio,
+		views: viewFlags{shards: e.valShards, recipe: e.recipe}, pairs: demoPairs, threshold: options.Default().PixProPositiveRatio,
 	})
 	if err != nil {
 		return nil, err

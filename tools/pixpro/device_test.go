@@ -2,33 +2,34 @@ package main
 
 import (
 	"errors"
+	"strings"
 	"testing"
+
+	"github.com/seed-436d2970/pixpro/train/options"
 )
 
-func TestDevicesByName(t *testing.T) {
-	for name, want := range map[string]deviceSpec{
-		"cpu": {"cpu", 0}, "cuda": {"cuda", 0}, "cuda:3": {"cuda", 3}, "auto": {"auto", 0},
+// TestErrorsOfOptionsNameFlags has errors as the library makes them.
+func TestErrorsOfOptionsNameFlags(t *testing.T) {
+	for _, c := range []struct{ name, value, want string }{
+		{"batch", "0", "--batch 0: must be at least 1"},
+		{"device", "toaster", "--device toaster: use auto, cpu, cuda"},
+		{"precision", "bf16", "--precision bf16: device cpu computes in fp32 only"},
+		{"recipe", "", `--recipe "": `},
+		{"recipe", "a b", `--recipe "a b": `},
 	} {
-		if got, err := parseDevice(name); err != nil || got != want {
-			t.Errorf("%s is %+v, %v", name, got, err)
+		o := options.Default()
+		o.Output = "run"
+		if err := o.Set(c.name, c.value); err != nil {
+			t.Fatal(err)
+		}
+		err := asUsage(o.Validate())
+		var usage usageError
+		if !errors.As(err, &usage) || !strings.HasPrefix(err.Error(), c.want) {
+			t.Errorf("%s %q gives %v, want %s…", c.name, c.value, err, c.want)
 		}
 	}
-	for _, name := range []string{"", "gpu", "cpu:1", "cuda:", "cuda:x", "cuda:-1", "cuda:1:2", "auto:0"} {
-		if got, err := parseDevice(name); err == nil {
-			t.Errorf("%q is %+v", name, got)
-		}
-	}
-	var usage usageError
-	for _, c := range [][2]string{{"tpu", "fp32"}, {"cpu", "fp16"}, {"cpu", "bf16"}} {
-		if _, err := openDevice(t.Context(), c[0], c[1], 1); !errors.As(err, &usage) {
-			t.Errorf("%v: the error is %v", c, err)
-		}
-	}
-	d, err := openDevice(t.Context(), "cpu", "fp32", 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := d.Close(); err != nil {
-		t.Error(err)
+	other := errors.New("disk full")
+	if got := asUsage(other); got != other {
+		t.Errorf("an error of no option becomes %v", got)
 	}
 }

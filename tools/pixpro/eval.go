@@ -16,6 +16,7 @@ import (
 	"github.com/seed-436d2970/pixpro/train/device/cpu"
 	"github.com/seed-436d2970/pixpro/train/evaluate"
 	"github.com/seed-436d2970/pixpro/train/model"
+	"github.com/seed-436d2970/pixpro/train/options"
 	"github.com/seed-436d2970/pixpro/train/safetensors"
 )
 
@@ -55,7 +56,7 @@ func (e *encoderFlags) add(f *pflag.FlagSet) {
 
 // addWeights adds the flags that say which encoders, of which stage.
 func (e *encoderFlags) addWeights(f *pflag.FlagSet) {
-	preset := train.Default()
+	preset := options.Default()
 	f.StringArrayVar(&e.checkpoints, "checkpoint", nil, "checkpoint, training output (then its latest), or file of weights; may repeat")
 	f.BoolVar(&e.untrained, "untrained", false, "compare with random weights of the first checkpoint's architecture")
 	f.StringArrayVar(&e.inits, "init", nil, "compare with a file of weights, such as supervised ones; may repeat")
@@ -97,10 +98,10 @@ func (e *encoderFlags) sources() ([]encoderSource, error) {
 		}
 		s := encoderSource{name: filepath.ToSlash(filepath.Clean(path)), resnet: resnet}
 		if c := w.Checkpoint; c != nil {
-			if s.resnet, err = model.Lookup(c.Config.Arch, c.Config.Stem, c.Config.Width); err != nil {
+			if s.resnet, err = model.Lookup(c.Options.Arch, c.Options.Stem, c.Options.Width); err != nil {
 				return nil, fmt.Errorf("%s: %w", w.Path, err)
 			}
-			s.size, s.step = c.Config.Size, c.State.Step
+			s.size, s.step = c.Options.Size, c.State.Step
 		}
 		if s.weight, err = w.Encoder(e.which == "key-encoder" && i < len(e.checkpoints)); err != nil {
 			return nil, err
@@ -118,7 +119,7 @@ func (e *encoderFlags) sources() ([]encoderSource, error) {
 		e.size = all[0].size
 	}
 	if e.size == 0 {
-		e.size = train.Default().Size
+		e.size = options.Default().Size
 	}
 	return all, nil
 }

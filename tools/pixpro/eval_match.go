@@ -10,8 +10,8 @@ import (
 	"github.com/seed-436d2970/pixpro/augment"
 	"github.com/seed-436d2970/pixpro/pipeline"
 	"github.com/seed-436d2970/pixpro/shards"
-	"github.com/seed-436d2970/pixpro/train"
 	"github.com/seed-436d2970/pixpro/train/evaluate"
+	"github.com/seed-436d2970/pixpro/train/options"
 )
 
 // matchResult is what eval match finds for an encoder.
@@ -105,7 +105,7 @@ of cells in an object with those outside of it; class 0 is the background.`,
 		},
 	}
 	f := cmd.Flags()
-	preset := train.Default()
+	preset := options.Default()
 	encoders.add(f)
 	f.Lookup("size").Usage = "side of the views in pixels (default: the first checkpoint's views, else 224)"
 	f.StringVar(&opts.views.shards, "shards", "", "folder of shards")

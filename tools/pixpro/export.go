@@ -95,7 +95,7 @@ func export(path, format string, keys bool, out string) (int, error) {
 	}
 	return len(tensors), writeFile(out, func(w io.Writer) error {
 		// A batch norm sees both views of each of a step's batches, one after the other.
-		batches := 2 * c.State.Step * int64(c.Config.Accumulate)
+		batches := 2 * c.State.Step * int64(c.Options.Accumulate)
 		switch format {
 		case formatTorchvision:
 			return weights.WriteTorchvision(w, tensors, batches)
@@ -105,8 +105,8 @@ func export(path, format string, keys bool, out string) (int, error) {
 			return weights.WriteFull(w, tensors, batches, c.State.Position.Epoch)
 		}
 		return safetensors.Write(w, tensors, map[string]string{
-			"format": "pt", "arch": c.Config.Arch, "stem": c.Config.Stem, "width": fmt.Sprint(c.Config.Width),
-			"method": c.Config.Method, "step": fmt.Sprint(c.State.Step),
+			"format": "pt", "arch": c.Options.Arch, "stem": c.Options.Stem, "width": fmt.Sprint(c.Options.Width),
+			"method": c.Options.Method, "step": fmt.Sprint(c.State.Step),
 		})
 	})
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/seed-436d2970/pixpro/train/device/cpu"
 	"github.com/seed-436d2970/pixpro/train/evaluate"
 	"github.com/seed-436d2970/pixpro/train/model"
+	"github.com/seed-436d2970/pixpro/train/options"
 	"github.com/seed-436d2970/pixpro/train/safetensors"
 )
 
@@ -31,7 +32,7 @@ func newFeatures() *cobra.Command {
 		out    string
 		asJSON bool
 	)
-	preset := train.Default()
+	preset := options.Default()
 	cmd := &cobra.Command{
 		Use:   "features --checkpoint PATH --image FILE",
 		Short: "Compute the feature map of an image",
@@ -108,7 +109,7 @@ func features(opts featuresOptions) (m train.FeatureMap, err error) {
 		return m, err
 	}
 	if c := w.Checkpoint; c != nil {
-		opts.arch, opts.stem, opts.width = c.Config.Arch, c.Config.Stem, c.Config.Width
+		opts.arch, opts.stem, opts.width = c.Options.Arch, c.Options.Stem, c.Options.Width
 	}
 	architecture, err := model.Lookup(opts.arch, opts.stem, opts.width)
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/seed-436d2970/pixpro/internal/synth"
 	"github.com/seed-436d2970/pixpro/train"
+	"github.com/seed-436d2970/pixpro/train/checkpoint"
 )
 
 // asProgram, in the environment, makes the test's own program behave as pixpro;
@@ -119,9 +120,9 @@ func TestKilledTrainingEndsTheSame(t *testing.T) {
 
 // outcome is what must not depend on how a run was interrupted: the digests of
 // its tensors, and its losses.
-func outcome(t *testing.T, output string) (map[string]train.Digest, []float64) {
+func outcome(t *testing.T, output string) (map[string]checkpoint.Digest, []float64) {
 	t.Helper()
-	c, err := train.OpenCheckpoint(output)
+	c, err := checkpoint.Open(output)
 	if err != nil {
 		t.Fatal(err)
 	}

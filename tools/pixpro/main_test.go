@@ -17,6 +17,7 @@ import (
 	"github.com/seed-436d2970/pixpro/internal/synth"
 	"github.com/seed-436d2970/pixpro/pipeline"
 	"github.com/seed-436d2970/pixpro/train"
+	"github.com/seed-436d2970/pixpro/train/options"
 	"github.com/seed-436d2970/pixpro/train/safetensors"
 )
 
@@ -330,20 +331,21 @@ func TestFlagsComeBeforeConfiguration(t *testing.T) {
 	if err := os.WriteFile(file, []byte("arch: resnet34\nbatch: 7\nlr-decay-epochs: [1, 2, 3]\nsave-every: 5steps\n"), 0o666); err != nil {
 		t.Fatal(err)
 	}
-	cfg := train.Default()
+	cfg := options.Default()
 	cmd := &cobra.Command{}
-	addTrainFlags(cmd.Flags(), &cfg)
+	addOptions(cmd.Flags(), &cfg)
 	if err := cmd.ParseFlags([]string{"--batch", "9", "--seed", "4", "--lr-decay-epochs", "5,6"}); err != nil {
 		t.Fatal(err)
 	}
-	if err := readConfig(cmd.Flags(), &cfg, "pixcontrast-100ep", file); err != nil {
-		t.Fatal(err)
-	}
-	want, err := train.Preset("pixcontrast-100ep")
+	cfg, err := layered(cmd.Flags(), "pixcontrast-100ep", file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want.Arch, want.BatchSize, want.Seed, want.SaveEvery = "resnet34", 9, 4, train.Interval{Steps: 5}
+	want, err := options.Preset("pixcontrast-100ep")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want.Arch, want.BatchSize, want.Seed, want.SaveEvery = "resnet34", 9, 4, options.Interval{Steps: 5}
 	want.LRDecayEpochs = []int{5, 6}
 	if diff := cmp.Diff(want, cfg); diff != "" {
 		t.Errorf("configuration (-want +got):\n%s", diff)

@@ -3,9 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
-	"strings"
 
 	"github.com/rs/zerolog/log"
 	"github.com/spf13/pflag"
@@ -65,22 +62,11 @@ func (l *loaderFlags) apply(cfg *pipeline.Config) {
 // lookupRecipe is the recipe of a name, or of a JSON file; crops are of at
 // least the given part, if that is not 0.
 func lookupRecipe(name string, crop float64) (augment.Recipe, error) {
-	r, err := augment.LookupRecipe(name)
-	if err != nil && (strings.ContainsRune(name, filepath.Separator) || filepath.Ext(name) == ".json") {
-		var data []byte
-		if data, err = os.ReadFile(name); err == nil {
-			if r, err = augment.ParseRecipe(data); err != nil {
-				err = fmt.Errorf("%s: %w", name, err)
-			}
-		}
-	}
+	r, err := augment.ReadRecipe(name)
 	if err != nil {
 		return r, usageError{fmt.Errorf("--recipe: %w", err)}
 	}
-	if crop != 0 {
-		r.CropScale.Min = crop
-	}
-	if err := r.Validate(); err != nil {
+	if r, err = r.WithCropsFrom(crop); err != nil {
 		return r, usageError{err}
 	}
 	return r, nil
@@ -96,7 +82,7 @@ func (v *viewFlags) open(cfg pipeline.Config) (pipeline.Config, error) {
 		return cfg, err
 	}
 	cfg.Size, cfg.Seed, cfg.Workers = v.size, v.seed, v.workers
-	cfg.OnEvent = logEvent
+	cfg.OnEvent = func(e pipeline.Event) { logEvent(e.(fmt.Stringer)) }
 	if err := cfg.Validate(); err != nil {
 		return cfg, usageError{errors.Join(err, cfg.Dataset.Close())}
 	}
@@ -104,7 +90,7 @@ func (v *viewFlags) open(cfg pipeline.Config) (pipeline.Config, error) {
 }
 
 // logEvent logs what happens in a pipeline.
-func logEvent(e pipeline.Event) {
+func logEvent(e fmt.Stringer) {
 	switch e := e.(type) {
 	case pipeline.BadSample:
 		log.Warn().Int64("epoch", e.Epoch).Int64("index", e.Index).Str("key", e.Key).Err(e.Err).Msg("image left out")

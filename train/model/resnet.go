@@ -1,5 +1,5 @@
-// Package model has the networks of pixel-level pre-training: residual
-// encoders, projection heads, and the pixel propagation module.
+// Package model has the networks that methods are made of: residual encoders,
+// projection heads, and the pixel propagation module.
 package model
 
 import (
@@ -35,6 +35,9 @@ const (
 	StemNoPool   = "nopool"   // the same without the pooling: 16 pixels
 	StemSmall    = "small"    // 3x3 convolution of stride 1: 8 pixels
 )
+
+// Stems lists the stems.
+func Stems() []string { return []string{StemImageNet, StemNoPool, StemSmall} }
 
 var architectures = map[string]ResNet{
 	"resnet18":         {Depths: [4]int{2, 2, 2, 2}},
@@ -80,7 +83,7 @@ func Lookup(arch, stem string, width float64) (ResNet, error) {
 	if inner := r.inner(r.Base); inner%max(r.Groups, 1) != 0 || inner == 0 {
 		return r, fmt.Errorf("width %g: the %d channels of %s do not divide into %d groups", width, inner, arch, r.Groups)
 	}
-	if !slices.Contains([]string{StemImageNet, StemNoPool, StemSmall}, stem) {
+	if !slices.Contains(Stems(), stem) {
 		return r, fmt.Errorf("unknown stem %q: use imagenet, nopool or small", stem)
 	}
 	return r, nil

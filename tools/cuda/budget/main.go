@@ -44,13 +44,13 @@ func main() {
 }
 
 // configuration is train's own.
-func configuration() train.Config {
-	cfg := train.Default()
+func configuration() train.Options {
+	cfg := train.DefaultOptions()
 	cfg.Shards, cfg.Output = ".", "." // never touched
 	return cfg
 }
 
-func print(cfg train.Config) error {
+func print(cfg train.Options) error {
 	text, err := table(cfg)
 	if err == nil {
 		fmt.Print(text)
@@ -59,7 +59,7 @@ func print(cfg train.Config) error {
 }
 
 // table is in Markdown.
-func table(cfg train.Config) (string, error) {
+func table(cfg train.Options) (string, error) {
 	wide, err := count(cfg, 4)
 	if err != nil {
 		return "", err
@@ -114,7 +114,7 @@ func (m *memory) Floats() int { return m.floats }
 
 // count makes steps whose activations take so many bytes a value, and returns
 // the mean of them.
-func count(cfg train.Config, size int64) (*counter, error) {
+func count(cfg train.Options, size int64) (*counter, error) {
 	c := &counter{half: size == 2, done: map[string]work{}, keys: map[device.Memory]bool{}}
 	const steps = 2 // TimeSteps makes one before
 	if _, err := train.TimeSteps(c, cfg, steps-1); err != nil {

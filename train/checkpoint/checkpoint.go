@@ -1,4 +1,4 @@
-package train
+package checkpoint
 
 import (
 	"cmp"
@@ -21,26 +21,37 @@ import (
 	"github.com/seed-436d2970/pixpro/augment"
 	"github.com/seed-436d2970/pixpro/internal/atomicfile"
 	"github.com/seed-436d2970/pixpro/pipeline"
+	"github.com/seed-436d2970/pixpro/train/options"
 	"github.com/seed-436d2970/pixpro/train/safetensors"
 	"go.yaml.in/yaml/v3"
 )
 
-// A training output holds checkpoints/step-N folders and checkpoints/latest, a
-// text file with the name of the newest. A checkpoint is written under a
-// temporary name, flushed, and renamed: what has a checkpoint's name is whole.
+// What a training output holds.
 const (
-	checkpointsDir = "checkpoints"
-	latestFile     = "latest"
-	stepPrefix     = "step-"
-	temporary      = ".tmp-"
+	Folder     = "checkpoints" // of checkpoints and LatestFile
+	LatestFile = "latest"      // text: the name of the newest checkpoint
+)
 
-	modelFile     = "model.safetensors"
-	optimizerFile = "optimizer.safetensors"
-	configFile    = "config.yaml"
-	stateFile     = "state.json"
+// What a checkpoint holds.
+const (
+	ModelFile     = "model.safetensors"     // parameters and running statistics
+	OptimizerFile = "optimizer.safetensors" // momentum
+	ConfigFile    = "config.yaml"           // options
+	StateFile     = "state.json"            // a State
+)
 
+const (
+	stepPrefix  = "step-"
+	temporary   = ".tmp-" // names of what is not whole begin with it
 	stateFormat = 2
 )
+
+// FS is what checkpoints are written through. Tests put one in place of OS
+// whose n-th operation fails.
+type FS = atomicfile.FS
+
+// OS is the operating system's file system.
+var OS = atomicfile.OS
 
 // State is a checkpoint's state.json: all of a run that is neither a tensor
 // nor configuration.
@@ -75,8 +86,8 @@ type Versions struct {
 	Device string `json:"device"`
 }
 
-// versions describes this program.
-func versions(device string) Versions {
+// CurrentVersions describes this program.
+func CurrentVersions(device string) Versions {
 	v := Versions{PixPro: "unknown", Go: runtime.Version(), Device: device}
 	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
 		v.PixPro = info.Main.Version
@@ -101,47 +112,47 @@ type Digest struct {
 	SHA256 string `json:"sha256"`
 }
 
-// ErrCheckpoint is the class of errors about checkpoints that are damaged or
+// ErrUnsound is the class of errors about checkpoints that are damaged or
 // incomplete.
-var ErrCheckpoint = errors.New("unsound checkpoint")
+var ErrUnsound = errors.New("unsound checkpoint")
 
 // Checkpoint is a saved run on disk that was found to be sound.
 type Checkpoint struct {
-	Dir    string
-	State  State
-	Config Config
+	Dir     string
+	State   State
+	Options options.Options
 }
 
-// OpenCheckpoint reads and checks a checkpoint, or the latest of a training
+// Open reads and checks a checkpoint, or the latest of a training
 // output.
-func OpenCheckpoint(path string) (*Checkpoint, error) {
-	if _, err := os.Stat(filepath.Join(path, checkpointsDir)); err == nil {
-		name, err := latest(path)
+func Open(path string) (*Checkpoint, error) {
+	if _, err := os.Stat(filepath.Join(path, Folder)); err == nil {
+		name, err := Latest(path)
 		if err != nil {
-			return nil, fmt.Errorf("train: %w", err)
+			return nil, fmt.Errorf("checkpoint: %w", err)
 		}
-		path = filepath.Join(path, checkpointsDir, name)
+		path = filepath.Join(path, Folder, name)
 	}
 	c := &Checkpoint{Dir: path}
 	if err := c.read(); err != nil {
-		return nil, fmt.Errorf("train: checkpoint %s: %w", path, err)
+		return nil, fmt.Errorf("checkpoint %s: %w", path, err)
 	}
 	return c, nil
 }
 
-// latest is the name of a training output's latest checkpoint: of the newest
+// Latest is the name of a training output's latest checkpoint: of the newest
 // where a run was killed just before it could note that.
-func latest(output string) (string, error) {
-	text, err := os.ReadFile(filepath.Join(output, checkpointsDir, latestFile))
+func Latest(output string) (string, error) {
+	text, err := os.ReadFile(filepath.Join(output, Folder, LatestFile))
 	if err == nil {
 		return filepath.Base(strings.TrimSpace(string(text))), nil
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		return "", err
 	}
-	names, err := checkpointNames(output)
+	names, err := Names(output)
 	if err == nil && len(names) == 0 {
-		err = fmt.Errorf("%w: %s has no finished checkpoint", ErrCheckpoint, output)
+		err = fmt.Errorf("%w: %s has no finished checkpoint", ErrUnsound, output)
 	}
 	if err != nil {
 		return "", err
@@ -150,33 +161,33 @@ func latest(output string) (string, error) {
 }
 
 func (c *Checkpoint) read() error {
-	data, err := os.ReadFile(filepath.Join(c.Dir, stateFile))
+	data, err := os.ReadFile(filepath.Join(c.Dir, StateFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%w: no %s: not a checkpoint or training output", ErrCheckpoint, stateFile)
+		return fmt.Errorf("%w: no %s: not a checkpoint or training output", ErrUnsound, StateFile)
 	}
 	if err != nil {
 		return err
 	}
 	if err := json.Unmarshal(data, &c.State); err != nil {
-		return fmt.Errorf("%w: %s: %w", ErrCheckpoint, stateFile, err)
+		return fmt.Errorf("%w: %s: %w", ErrUnsound, StateFile, err)
 	}
 	if c.State.Format != stateFormat {
-		return fmt.Errorf("%w: %s has format %d: it is damaged, or of a newer version than this, which reads %d", ErrCheckpoint, stateFile, c.State.Format, stateFormat)
+		return fmt.Errorf("%w: %s has format %d: it is damaged, or of a newer version than this, which reads %d", ErrUnsound, StateFile, c.State.Format, stateFormat)
 	}
 	if sum, err := c.State.sum(); err != nil || sum != c.State.Sum {
-		return errors.Join(fmt.Errorf("%w: %s has SHA-256 %s, was written with %s", ErrCheckpoint, stateFile, sum, c.State.Sum), err)
+		return errors.Join(fmt.Errorf("%w: %s has SHA-256 %s, was written with %s", ErrUnsound, StateFile, sum, c.State.Sum), err)
 	}
-	for _, name := range []string{modelFile, optimizerFile, configFile} {
+	for _, name := range []string{ModelFile, OptimizerFile, ConfigFile} {
 		want, ok := c.State.Files[name]
 		if !ok {
-			return fmt.Errorf("%w: %s does not list %s", ErrCheckpoint, stateFile, name)
+			return fmt.Errorf("%w: %s does not list %s", ErrUnsound, StateFile, name)
 		}
 		if err := check(filepath.Join(c.Dir, name), want); err != nil {
-			return fmt.Errorf("%w: %w", ErrCheckpoint, err)
+			return fmt.Errorf("%w: %w", ErrUnsound, err)
 		}
 	}
-	c.Config = Default()
-	return c.Config.ReadConfig(filepath.Join(c.Dir, configFile))
+	c.Options = options.Default()
+	return c.Options.ReadFile(filepath.Join(c.Dir, ConfigFile))
 }
 
 func check(path string, want Digest) error {
@@ -212,35 +223,40 @@ func (d *digester) digest() Digest {
 
 // Model reads the model's parameters and running statistics.
 func (c *Checkpoint) Model() (*safetensors.File, error) {
-	return safetensors.Read(filepath.Join(c.Dir, modelFile))
+	return safetensors.Read(filepath.Join(c.Dir, ModelFile))
 }
 
-// newestCheckpoint finds the newest sound checkpoint of a training output, nil
+// Optimizer reads the parameters' momentum.
+func (c *Checkpoint) Optimizer() (*safetensors.File, error) {
+	return safetensors.Read(filepath.Join(c.Dir, OptimizerFile))
+}
+
+// Newest finds the newest sound checkpoint of a training output, nil
 // if there is none. What is unsound is passed over and reported.
-func newestCheckpoint(output string, unsound func(error)) (*Checkpoint, error) {
-	names, err := checkpointNames(output)
+func Newest(output string, unsound func(error)) (*Checkpoint, error) {
+	names, err := Names(output)
 	if err != nil {
 		return nil, err
 	}
 	for _, name := range slices.Backward(names) {
-		c, err := OpenCheckpoint(filepath.Join(output, checkpointsDir, name))
+		c, err := Open(filepath.Join(output, Folder, name))
 		if err == nil {
 			return c, nil
 		}
-		if !errors.Is(err, ErrCheckpoint) {
+		if !errors.Is(err, ErrUnsound) {
 			return nil, err
 		}
 		unsound(err)
 	}
 	if len(names) > 0 {
-		return nil, fmt.Errorf("train: none of the %d checkpoints in %s is sound: restore one, or choose another output", len(names), output)
+		return nil, fmt.Errorf("checkpoint: none of the %d checkpoints in %s is sound: restore one, or choose another output", len(names), output)
 	}
 	return nil, nil
 }
 
-// checkpointNames lists the checkpoints of a training output, oldest first.
-func checkpointNames(output string) ([]string, error) {
-	entries, err := os.ReadDir(filepath.Join(output, checkpointsDir))
+// Names lists the checkpoints of a training output, oldest first.
+func Names(output string) ([]string, error) {
+	entries, err := os.ReadDir(filepath.Join(output, Folder))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
@@ -248,33 +264,34 @@ func checkpointNames(output string) ([]string, error) {
 	for _, e := range entries {
 		digits, ok := strings.CutPrefix(e.Name(), stepPrefix)
 		step, err := strconv.ParseInt(digits, 10, 64)
-		if ok && err == nil && e.IsDir() && e.Name() == stepName(step) {
+		if ok && err == nil && e.IsDir() && e.Name() == StepName(step) {
 			names = append(names, e.Name()) // others are somebody's copies
 		}
 	}
-	slices.SortFunc(names, compareSteps)
+	slices.SortFunc(names, CompareSteps)
 	return names, nil
 }
 
-// compareSteps orders names of checkpoints by their steps; those of more
+// CompareSteps orders names of checkpoints by their steps; those of more
 // digits than names are padded to come later.
-func compareSteps(a, b string) int {
+func CompareSteps(a, b string) int {
 	return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b))
 }
 
-// stepName is the name of a step's checkpoint.
-func stepName(step int64) string { return fmt.Sprintf("%s%08d", stepPrefix, step) }
+// StepName is the name of a step's checkpoint.
+func StepName(step int64) string { return fmt.Sprintf("%s%08d", stepPrefix, step) }
 
-// contents are what a checkpoint's folder holds.
-type contents struct {
-	state            State
-	config           Config
-	model, optimizer []safetensors.Tensor
+// Contents are what a checkpoint is made of. Save fills in the state's Format,
+// Files and Sum.
+type Contents struct {
+	State            State
+	Options          options.Options
+	Model, Optimizer []safetensors.Tensor
 }
 
-// checkFinite looks for parameters that are not finite.
-func (c *contents) checkFinite() error {
-	for _, t := range c.model {
+// CheckFinite looks for parameters that are not finite.
+func (c *Contents) CheckFinite() error {
+	for _, t := range c.Model {
 		values, err := t.Float32s()
 		if err != nil {
 			return err
@@ -288,19 +305,19 @@ func (c *contents) checkFinite() error {
 	return nil
 }
 
-// save writes a checkpoint and makes it the latest. A failed save leaves what
-// was there.
-func save(files atomicfile.FS, output string, c contents) (dir string, err error) {
+// Save writes a checkpoint of a training output and makes it the latest: under
+// a temporary name, flushed, renamed. A failed save leaves what was there.
+func Save(files FS, output string, c Contents) (dir string, err error) {
 	defer func() {
 		if err != nil {
-			err = fmt.Errorf("train: save checkpoint of step %d in %s: %w", c.state.Step, output, err)
+			err = fmt.Errorf("save checkpoint of step %d in %s: %w", c.State.Step, output, err)
 		}
 	}()
-	root := filepath.Join(output, checkpointsDir)
+	root := filepath.Join(output, Folder)
 	if err := removeTemporary(files, root); err != nil {
 		return "", err
 	}
-	name := stepName(c.state.Step)
+	name := StepName(c.State.Step)
 	tmp := filepath.Join(root, temporary+name)
 	if err := files.MkdirAll(tmp); err != nil {
 		return "", err
@@ -319,16 +336,16 @@ func save(files atomicfile.FS, output string, c contents) (dir string, err error
 	if err := atomicfile.RenameDir(files, tmp, dir); err != nil {
 		return "", err
 	}
-	return dir, noteLatest(files, root, name)
+	return dir, NoteLatest(files, output, name)
 }
 
-// noteLatest makes the checkpoint of that name the latest.
-func noteLatest(files atomicfile.FS, root, name string) error {
-	return atomicfile.WriteFileOn(files, filepath.Join(root, latestFile), []byte(name+"\n"))
+// NoteLatest makes the checkpoint of that name an output's latest.
+func NoteLatest(files FS, output, name string) error {
+	return atomicfile.WriteFileOn(files, filepath.Join(output, Folder, LatestFile), []byte(name+"\n"))
 }
 
 // removeTemporary removes what killed or failed saves left.
-func removeTemporary(files atomicfile.FS, root string) error {
+func removeTemporary(files FS, root string) error {
 	entries, err := os.ReadDir(root)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -343,37 +360,35 @@ func removeTemporary(files atomicfile.FS, root string) error {
 
 // writeContents writes a checkpoint's files, state.json with the digests of
 // the others at the end.
-func writeContents(files atomicfile.FS, dir string, c contents) error {
-	config := c.config
-	config.Resume = ""
-	settings, err := yaml.Marshal(config)
+func writeContents(files FS, dir string, c Contents) error {
+	settings, err := yaml.Marshal(c.Options)
 	if err != nil {
 		return err
 	}
-	c.state.Format, c.state.Files = stateFormat, map[string]Digest{}
+	c.State.Format, c.State.Files = stateFormat, map[string]Digest{}
 	for _, file := range []struct {
 		name    string
 		content func(io.Writer) error
 	}{
-		{modelFile, func(w io.Writer) error { return safetensors.Write(w, c.model, nil) }},
-		{optimizerFile, func(w io.Writer) error { return safetensors.Write(w, c.optimizer, nil) }},
-		{configFile, func(w io.Writer) error { _, err := w.Write(settings); return err }},
+		{ModelFile, func(w io.Writer) error { return safetensors.Write(w, c.Model, nil) }},
+		{OptimizerFile, func(w io.Writer) error { return safetensors.Write(w, c.Optimizer, nil) }},
+		{ConfigFile, func(w io.Writer) error { _, err := w.Write(settings); return err }},
 	} {
-		if c.state.Files[file.name], err = writeDigested(files, filepath.Join(dir, file.name), file.content); err != nil {
+		if c.State.Files[file.name], err = writeDigested(files, filepath.Join(dir, file.name), file.content); err != nil {
 			return err
 		}
 	}
-	if c.state.Sum, err = c.state.sum(); err != nil {
+	if c.State.Sum, err = c.State.sum(); err != nil {
 		return err
 	}
-	data, err := json.MarshalIndent(c.state, "", "  ")
+	data, err := json.MarshalIndent(c.State, "", "  ")
 	if err != nil {
 		return err
 	}
-	return atomicfile.WriteFileOn(files, filepath.Join(dir, stateFile), append(data, '\n'))
+	return atomicfile.WriteFileOn(files, filepath.Join(dir, StateFile), append(data, '\n'))
 }
 
-func writeDigested(files atomicfile.FS, path string, content func(io.Writer) error) (Digest, error) {
+func writeDigested(files FS, path string, content func(io.Writer) error) (Digest, error) {
 	f, err := atomicfile.CreateOn(files, path)
 	if err != nil {
 		return Digest{}, err
@@ -386,18 +401,18 @@ func writeDigested(files atomicfile.FS, path string, content func(io.Writer) err
 	return d.digest(), f.Commit()
 }
 
-// prune removes all but the newest keep checkpoints of a run that has come to
+// Prune removes all but the newest keep checkpoints of a run that has come to
 // step. Later ones are damaged, having been passed over: they do not count,
 // and stay for whoever wants to look at them until the run comes there.
-func prune(files atomicfile.FS, output string, keep int, step int64) error {
-	names, err := checkpointNames(output)
+func Prune(files FS, output string, keep int, step int64) error {
+	names, err := Names(output)
 	if err != nil || keep == 0 {
 		return err
 	}
-	names = slices.DeleteFunc(names, func(name string) bool { return compareSteps(name, stepName(step)) > 0 })
+	names = slices.DeleteFunc(names, func(name string) bool { return CompareSteps(name, StepName(step)) > 0 })
 	for _, name := range names[:max(0, len(names)-keep)] {
-		if err := files.RemoveAll(filepath.Join(output, checkpointsDir, name)); err != nil {
-			return fmt.Errorf("train: remove old checkpoint: %w", err)
+		if err := files.RemoveAll(filepath.Join(output, Folder, name)); err != nil {
+			return fmt.Errorf("remove old checkpoint: %w", err)
 		}
 	}
 	return nil
