@@ -7,10 +7,12 @@ import (
 	"math"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"unsafe"
 
 	"github.com/ebitengine/purego"
+	"github.com/seed-436d2970/pixpro/internal/cpu"
 	"github.com/seed-436d2970/pixpro/internal/dl"
 )
 
@@ -41,6 +43,13 @@ func openLibrary() (implementation, error) {
 	if setThreads, err := lib.Symbol("openblas_set_num_threads"); err == nil {
 		purego.SyscallN(setThreads, 1)
 	}
+	if symbol, err := lib.Symbol("openblas_get_corename"); err == nil && os.Getenv("PIXPRO_BLAS") == "" {
+		var coreName func() string
+		purego.RegisterFunc(&coreName, symbol)
+		if err := slowCore(lib.Name, coreName(), cpu.Current()); err != nil {
+			return implementation{}, err
+		}
+	}
 	impl := implementation{lib.Name, fortran(sgemm)}
 	if err := prove(impl.mul); err != nil {
 		return implementation{}, fmt.Errorf("%s: %w", lib.Name, err)
@@ -53,6 +62,26 @@ func openLibrary() (implementation, error) {
 // threads (0) share buffers between calls, and OpenMP's (2) know one thread for
 // the thread that says so alone.
 const openblasPthreads = 1
+
+// oldCores are the x86 processors without AVX2 by OpenBLAS's names for them.
+var oldCores = []string{
+	"Generic", "Katmai", "Coppermine", "Northwood", "Prescott", "Banias", "Core2", "Penryn", "Dunnington", "Atom", "Nehalem", "Sandybridge",
+	"Athlon", "Opteron", "Opteron_SSE3", "Barcelona", "Bobcat", "Bulldozer", "Piledriver", "Steamroller", "Nano",
+}
+
+// slowCore is an error if OpenBLAS takes the processor for one that lacks vector
+// instructions which this package uses: a processor that is newer than the
+// library. Its products then take three times as long as the package's own.
+func slowCore(library, core string, level cpu.Level) error {
+	if level == cpu.Generic || !slices.Contains(oldCores, core) {
+		return nil
+	}
+	better := "Haswell"
+	if level == cpu.AVX512 {
+		better = "SkylakeX"
+	}
+	return fmt.Errorf("%s does not know this processor, takes it for a %s and is slow: install a newer OpenBLAS, or try OPENBLAS_CORETYPE=%s", library, core, better)
+}
 
 // fortranArguments is what the Fortran interface wants pointers to. It lives
 // on the heap so that its address stays while the library reads it.
