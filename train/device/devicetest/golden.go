@@ -60,11 +60,7 @@ func (g goldenFile) array(name string) array {
 	if err != nil {
 		g.Fatal(err)
 	}
-	a := array{data: values}
-	for _, n := range t.Shape {
-		a.shape = append(a.shape, int(n))
-	}
-	return a
+	return array{t.Shape, values}
 }
 
 // channelsLast reads an N x C x H x W tensor as N x H x W x C.
