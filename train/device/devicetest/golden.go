@@ -104,7 +104,7 @@ func testGoldenLayers(h *harness) {
 	b := &device.BatchNorm{
 		Weight: h.put(g.array("bn_relu.weight")), Bias: h.put(g.array("bn_relu.bias")),
 		RunningMean: h.zeros(n), RunningVar: h.put(ones), SavedMean: h.garbage(1, n), SavedInvStd: h.garbage(1, n),
-		WeightGrad: h.zeros(n), BiasGrad: h.zeros(n), Groups: 1, Epsilon: 1e-5, RunningMomentum: 0.1, ReLU: true,
+		WeightGrad: h.zeros(n), BiasGrad: h.zeros(n), Views: 1, Epsilon: 1e-5, RunningMomentum: 0.1, ReLU: true,
 	}
 	y := h.output(x.Shape...)
 	h.d.BatchNorm(y, x, device.Tensor{}, b)
