@@ -42,7 +42,7 @@ func openCUDA(t *testing.T, o cuda.Options) *cuda.Device {
 func TestGoldenRunsOnCUDA(t *testing.T) {
 	for _, name := range goldenRuns {
 		t.Run(name, func(t *testing.T) {
-			d := openCUDA(t, cuda.Options{Precision: cuda.FP32})
+			d := openCUDA(t, cuda.Options{Precision: device.FP32})
 			replay(t, name, d)
 			if err := d.Err(); err != nil {
 				t.Error(err)
@@ -66,7 +66,7 @@ func TestRunFromShardsOnCUDA(t *testing.T) {
 		t.Fatal(err)
 	}
 	want, _ := outcome(t, onCPU.Output)
-	for precision, tolerance := range map[cuda.Precision]float64{cuda.FP32: goldenLossTolerance(t), cuda.TF32: 1e-2, cuda.BF16: 6e-2} {
+	for precision, tolerance := range map[device.Precision]float64{device.FP32: goldenLossTolerance(t), device.TF32: 1e-2, device.BF16: 6e-2} {
 		d, err := cuda.Open(cuda.Options{Precision: precision})
 		if err != nil && strings.Contains(err.Error(), "needs 8.0") {
 			t.Log(err)
@@ -116,7 +116,7 @@ func faultyRun(faults *cudatest.Faults, function string, n int, run func(d devic
 		faults.FailCall(function, n)
 	}
 	defer faults.FailAt(0)
-	d, err := cuda.Open(cuda.Options{Precision: cuda.FP32})
+	d, err := cuda.Open(cuda.Options{Precision: device.FP32})
 	if err == nil {
 		err = errors.Join(run(d), d.Close())
 	}

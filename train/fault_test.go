@@ -31,8 +31,8 @@ func someContents(output string, step int64) checkpoint.Contents {
 	return checkpoint.Contents{
 		State:     checkpoint.State{Step: step, Samples: 20, StepsPerEpoch: 5},
 		Options:   cfg,
-		Model:     []safetensors.Tensor{safetensors.New("a", []int64{2}, []float32{v, -v}), safetensors.New("b", nil, []float32{v})},
-		Optimizer: []safetensors.Tensor{safetensors.New("a", []int64{2}, []float32{v, v})},
+		Model:     []safetensors.Tensor{safetensors.New("a", []int{2}, []float32{v, -v}), safetensors.New("b", nil, []float32{v})},
+		Optimizer: []safetensors.Tensor{safetensors.New("a", []int{2}, []float32{v, v})},
 	}
 }
 

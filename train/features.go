@@ -2,7 +2,6 @@ package train
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/seed-436d2970/pixpro/augment"
 	"github.com/seed-436d2970/pixpro/pipeline"
@@ -45,17 +44,11 @@ func NewEncoder(d device.Device, r model.ResNet, tensors []safetensors.Tensor) (
 	for _, t := range tensors {
 		byName[t.Name] = t
 	}
+	find := func(name string) (safetensors.Tensor, bool) { t, ok := byName[name]; return t, ok }
 	var parameters []*nn.Parameter
 	e := &Encoder{d, model.NewEncoder(nn.Builder{Device: d, List: &parameters}, r)}
 	for _, p := range parameters {
-		t, ok := byName[p.Name]
-		if !ok {
-			return nil, fmt.Errorf("train: %w: %s is missing", model.ErrParameters, p.Name)
-		}
-		if !slices.Equal(t.Shape, shape64(p.Shape)) {
-			return nil, fmt.Errorf("train: %w: %s is %v, the model's is %v", model.ErrParameters, p.Name, t.Shape, p.Shape)
-		}
-		values, err := t.Float32s()
+		values, err := p.Match(find)
 		if err != nil {
 			return nil, fmt.Errorf("train: %w", err)
 		}

@@ -31,7 +31,7 @@ func TestFeaturesThatAreNotFinite(t *testing.T) {
 			if p.Name == "layer4.1.bn2.running_var" {
 				values[0] += damage
 			}
-			tensors = append(tensors, safetensors.New(p.Name, shape64(p.Shape), values))
+			tensors = append(tensors, safetensors.New(p.Name, p.Shape, values))
 		}
 		e, err := NewEncoder(d, r, tensors)
 		if err != nil {
@@ -62,7 +62,7 @@ func TestRandomEncoderIsARunsFirst(t *testing.T) {
 	var tensors []safetensors.Tensor
 	for _, p := range run.Model().Parameters() {
 		if name, ok := strings.CutPrefix(p.Name, queryEncoder); ok {
-			tensors = append(tensors, safetensors.New(name, shape64(p.Shape), p.Read(d)))
+			tensors = append(tensors, safetensors.New(name, p.Shape, p.Read(d)))
 		}
 	}
 	first, err := NewEncoder(d, r, tensors)

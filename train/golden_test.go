@@ -75,7 +75,7 @@ func replay(t *testing.T, name string, d device.Device) {
 		t.Fatal(err)
 	}
 	m := e.model
-	if err := m.Load(lookup(initial)); err != nil {
+	if err := m.Load(initial.Tensor); err != nil {
 		t.Fatal(err)
 	}
 	// The reference's schedule: 2 steps an epoch, 10 epochs, 1 of warm-up.
@@ -193,7 +193,7 @@ func goldenViews(t *testing.T, data *safetensors.File, step int) views {
 		if !ok {
 			t.Fatalf("step %d has no view %s", step, name)
 		}
-		v.pairs, v.size = int(pixels.Shape[0]), int(pixels.Shape[1])
+		v.pairs, v.size = pixels.Shape[0], pixels.Shape[1]
 		area := v.size * v.size
 		v.pixels[i] = make([]uint8, len(pixels.Data))
 		for at, value := range pixels.Data {

@@ -5,13 +5,12 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"slices"
 	"strings"
 
 	"github.com/seed-436d2970/pixpro/train/checkpoint"
 	"github.com/seed-436d2970/pixpro/train/device"
 	"github.com/seed-436d2970/pixpro/train/method"
-	"github.com/seed-436d2970/pixpro/train/model"
+	"github.com/seed-436d2970/pixpro/train/nn"
 	"github.com/seed-436d2970/pixpro/train/safetensors"
 	"github.com/seed-436d2970/pixpro/train/weights"
 )
@@ -139,12 +138,12 @@ func initialise(m *method.Model, d device.Device, path string) (*InitReport, err
 	for _, t := range w.Tensors {
 		tensors[t.Name] = t
 	}
+	find := func(name string) (safetensors.Tensor, bool) { t, ok := tensors[name]; return t, ok }
 	r := &InitReport{Path: w.Path, Format: w.Format}
 	values := map[string][]float32{} // of the tensors that were taken
-	var problems []string
+	var problems []error
 	for _, p := range m.Parameters() {
-		t, ok := tensors[p.Name]
-		if !ok {
+		if _, ok := find(p.Name); !ok {
 			if query := values[queryName(p.Name)]; query != nil {
 				if err := p.Load(d, query); err != nil {
 					return nil, fmt.Errorf("train: %s: %w", p.Name, err)
@@ -153,32 +152,26 @@ func initialise(m *method.Model, d device.Device, path string) (*InitReport, err
 				continue
 			}
 		}
-		problem := ""
-		switch {
-		case !ok:
-			problem = p.Name + " is missing"
-		case !slices.Equal(t.Shape, shape64(p.Shape)):
-			problem = fmt.Sprintf("%s is %v, the model's is %v", p.Name, t.Shape, p.Shape)
-		default:
-			v, err := t.Float32s()
-			if err != nil {
-				return nil, fmt.Errorf("train: %s: %w", w.Path, err)
+		v, err := p.Match(find)
+		if errors.Is(err, nn.ErrParameters) {
+			if strings.HasPrefix(queryName(p.Name), queryEncoder) {
+				problems = append(problems, err)
 			}
-			if err := p.Load(d, v); err != nil {
-				return nil, fmt.Errorf("train: %s: %w", w.Path, err)
-			}
-			values[p.Name] = v
-			r.Taken = append(r.Taken, p.Name)
-			delete(tensors, p.Name)
+			r.Random = append(r.Random, p.Name)
 			continue
 		}
-		if strings.HasPrefix(queryName(p.Name), queryEncoder) {
-			problems = append(problems, problem)
+		if err == nil {
+			err = p.Load(d, v)
 		}
-		r.Random = append(r.Random, p.Name)
+		if err != nil {
+			return nil, fmt.Errorf("train: %s: %w", w.Path, err)
+		}
+		values[p.Name] = v
+		r.Taken = append(r.Taken, p.Name)
+		delete(tensors, p.Name)
 	}
 	if n := len(problems); n > 0 {
-		return nil, fmt.Errorf("train: the encoder of %s does not fit (is it another arch, stem or width?): %d of its tensors, first: %w: %s", w.Path, n, model.ErrParameters, problems[0])
+		return nil, fmt.Errorf("train: the encoder of %s does not fit (is it another arch, stem or width?): %d of its tensors, first: %w", w.Path, n, problems[0])
 	}
 	for _, t := range w.Tensors {
 		if _, unused := tensors[t.Name]; unused && !strings.HasSuffix(t.Name, ".num_batches_tracked") {

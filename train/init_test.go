@@ -26,7 +26,7 @@ func otherModel(t *testing.T, cfg Options) map[string]safetensors.Tensor {
 	for i, p := range other.Model().Parameters() {
 		values := p.Read(d)
 		values[0] = float32(i) // also what starts as constants differs
-		tensors[p.Name] = safetensors.New(p.Name, shape64(p.Shape), values)
+		tensors[p.Name] = safetensors.New(p.Name, p.Shape, values)
 	}
 	return tensors
 }
@@ -142,7 +142,7 @@ func TestInitNamesWhatDoesNotFit(t *testing.T) {
 	source := otherModel(t, cfg)
 	for name, change := range map[string]func(map[string]safetensors.Tensor){
 		"encoder.conv1.weight is [1], the model's is [4 3 3 3]": func(m map[string]safetensors.Tensor) {
-			m["encoder.conv1.weight"] = safetensors.New("encoder.conv1.weight", []int64{1}, []float32{1})
+			m["encoder.conv1.weight"] = safetensors.New("encoder.conv1.weight", []int{1}, []float32{1})
 		},
 		"encoder.bn1.running_mean is missing": func(m map[string]safetensors.Tensor) { delete(m, "encoder.bn1.running_mean") },
 	} {

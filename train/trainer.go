@@ -156,18 +156,17 @@ func (t *Trainer) restore(c *checkpoint.Checkpoint) error {
 	if err != nil {
 		return err
 	}
-	if err := t.engine.model.Load(lookup(tensors)); err != nil {
+	if err := t.engine.model.Load(tensors.Tensor); err != nil {
 		return err
 	}
 	buffers, err := c.Optimizer()
 	if err != nil {
 		return err
 	}
-	find := lookup(buffers)
 	err = t.engine.optimizer.Load(func(p *nn.Parameter) ([]float32, error) {
-		values, shape, ok := find(p.Name)
-		if !ok || fmt.Sprint(shape) != fmt.Sprint(p.Shape) {
-			return nil, fmt.Errorf("%w: %s has no momentum of shape %v for %s", checkpoint.ErrUnsound, checkpoint.OptimizerFile, p.Shape, p.Name)
+		values, err := p.Match(buffers.Tensor)
+		if err != nil {
+			return nil, fmt.Errorf("%w: momentum in %s: %w", checkpoint.ErrUnsound, checkpoint.OptimizerFile, err)
 		}
 		return values, nil
 	})
@@ -474,10 +473,10 @@ func (t *Trainer) contents(src Source) (checkpoint.Contents, error) {
 	d := t.engine.device
 	var tensors, buffers []safetensors.Tensor
 	for _, p := range t.engine.model.Parameters() {
-		tensors = append(tensors, safetensors.New(p.Name, shape64(p.Shape), p.Read(d)))
+		tensors = append(tensors, safetensors.New(p.Name, p.Shape, p.Read(d)))
 	}
 	t.engine.optimizer.Read(func(p *nn.Parameter, buffer []float32) {
-		buffers = append(buffers, safetensors.New(p.Name, shape64(p.Shape), buffer))
+		buffers = append(buffers, safetensors.New(p.Name, p.Shape, buffer))
 	})
 	if err := d.Sync(); err != nil {
 		return checkpoint.Contents{}, t.broken(Metrics{Step: t.step}, err)
@@ -494,12 +493,4 @@ func (t *Trainer) contents(src Source) (checkpoint.Contents, error) {
 		Versions: checkpoint.CurrentVersions(d.Name()),
 	}
 	return checkpoint.Contents{State: state, Options: t.cfg, Model: tensors, Optimizer: buffers}, nil
-}
-
-func shape64(shape []int) []int64 {
-	s := make([]int64, len(shape))
-	for i, n := range shape {
-		s[i] = int64(n)
-	}
-	return s
 }

@@ -297,7 +297,7 @@ func TestDivergedRunNamesItsImages(t *testing.T) {
 	if saved.State.Step != 0 || saved.State.Position != (pipeline.Position{}) || saved.State.Recipe != recipe || saved.State.Dataset != dataset.Digest() {
 		t.Errorf("the state that it leaves is %+v", saved.State)
 	}
-	c := checkpoint.Contents{Model: []safetensors.Tensor{safetensors.New("w", []int64{2}, []float32{1, float32(math.Inf(1))})}}
+	c := checkpoint.Contents{Model: []safetensors.Tensor{safetensors.New("w", []int{2}, []float32{1, float32(math.Inf(1))})}}
 	if err := c.CheckFinite(); err == nil || !strings.Contains(err.Error(), "w holds +Inf") {
 		t.Errorf("a checkpoint with an infinite parameter gives %v", err)
 	}

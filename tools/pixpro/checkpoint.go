@@ -70,7 +70,7 @@ type description struct {
 type tensorSummary struct {
 	Name  string            `json:"name"`
 	DType safetensors.DType `json:"dtype"`
-	Shape []int64           `json:"shape"`
+	Shape []int             `json:"shape"`
 	// Norm and Largest are left out where they are no finite numbers; NotFinite
 	// counts the elements that are not.
 	Norm      *float64 `json:"norm,omitempty"`

@@ -5,6 +5,8 @@ package main
 import (
 	"strings"
 	"testing"
+
+	"github.com/seed-436d2970/pixpro/train/device"
 )
 
 func TestDevicesCUDA(t *testing.T) {
@@ -16,9 +18,8 @@ func TestDevicesCUDA(t *testing.T) {
 		t.Fatalf("no card, driver or toolkit: %+v", d)
 	}
 	for i, c := range d.Cards {
-		spec, err := parseDevice(c.Device)
-		if err != nil || spec != (deviceSpec{"cuda", i}) {
-			t.Errorf("card %d is %+v, %v", i, spec, err)
+		if _, ordinal, err := device.Lookup(c.Device); err != nil || ordinal != i {
+			t.Errorf("card %d is %s: number %d, %v", i, c.Device, ordinal, err)
 		}
 		if c.Name == "" || c.MemoryBytes < 1<<30 || c.Multiprocessors < 1 || len(c.ComputeCapability) < 3 {
 			t.Errorf("card %d: %+v", i, c)

@@ -61,7 +61,7 @@ layout. Files need --arch; a checkpoint knows it.`,
 			}
 			shape, values := [3]int{m.Channels, m.Rows, m.Cols}, m.ChannelsFirst()
 			if out != "" {
-				tensor := safetensors.New("features", []int64{int64(shape[0]), int64(shape[1]), int64(shape[2])}, values)
+				tensor := safetensors.New("features", shape[:], values)
 				err := writeFile(out, func(w io.Writer) error { return safetensors.Write(w, []safetensors.Tensor{tensor}, nil) })
 				if err != nil {
 					return err

@@ -9,8 +9,8 @@
 // A call may return before its work is done: work happens in the order of the
 // calls, Download waits for what it reads, and Sync waits for everything. Calls
 // return no error; the first failure is kept, nothing is computed after it, and
-// Sync and Err return it. A shape that does not fit panics, being a programmer's error. A device is used by one
-// goroutine at a time.
+// Sync and Err return it. A shape that does not fit panics, being a programmer's
+// error. A device is used by one goroutine at a time.
 package device
 
 import "fmt"
@@ -51,32 +51,33 @@ func Elements(shape []int) int {
 // Convolution is the geometry of a square convolution or pooling window.
 type Convolution struct {
 	Kernel, Stride, Padding int
-	Dilation                int // distance of the window's pixels; 0 is 1
-	Groups                  int // parts of the channels that see one another; 0 is 1
+	Dilation                int // distance of the window's pixels; 0 stands for 1
+	Groups                  int // parts of the channels that see one another; 0 stands for 1
 }
 
-// Spacing is the distance of the window's pixels.
-func (c Convolution) Spacing() int { return max(c.Dilation, 1) }
-
-// Parts is the number of groups of channels.
-func (c Convolution) Parts() int { return max(c.Groups, 1) }
+// Explicit returns the geometry with 1 where 0 stands for it.
+func (c Convolution) Explicit() Convolution {
+	c.Dilation, c.Groups = max(c.Dilation, 1), max(c.Groups, 1)
+	return c
+}
 
 // Output is the number of windows along a side of the given length.
 func (c Convolution) Output(side int) int {
-	return (side+2*c.Padding-c.Spacing()*(c.Kernel-1)-1)/c.Stride + 1
+	c = c.Explicit()
+	return (side+2*c.Padding-c.Dilation*(c.Kernel-1)-1)/c.Stride + 1
 }
 
-// BatchNorm is batch normalisation over the rows of each of Groups equal parts
-// of the batch (one a view), followed by the residual, if there is one, and by
+// BatchNorm is batch normalisation over the rows of each of Views equal parts
+// of the batch, the views, followed by the residual, if there is one, and by
 // ReLU, if it is asked for:
 //
 //	y = relu(Weight * (x - mean) / sqrt(var + Epsilon) + Bias + residual)
 type BatchNorm struct {
 	Weight, Bias             Tensor // C
-	RunningMean, RunningVar  Tensor // C; updated once a group, in order; the variance unbiased
-	SavedMean, SavedInvStd   Tensor // Groups x C; written forward, read backward
+	RunningMean, RunningVar  Tensor // C; updated once a view, in order; the variance unbiased
+	SavedMean, SavedInvStd   Tensor // Views x C; written forward, read backward
 	WeightGrad, BiasGrad     Tensor // C; added to by the backward pass
-	Groups                   int
+	Views                    int
 	Epsilon, RunningMomentum float64
 	ReLU                     bool
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/seed-436d2970/pixpro/train/model"
 	"github.com/seed-436d2970/pixpro/train/nn"
 	"github.com/seed-436d2970/pixpro/train/options"
+	"github.com/seed-436d2970/pixpro/train/safetensors"
 )
 
 // Model is what a run trains: a query branch, by gradients, and a key branch,
@@ -112,19 +113,17 @@ func (m *Model) ZeroGradients() {
 	}
 }
 
-// Load sets every parameter to what lookup has under its name, in PyTorch's
-// layout. Errors are of class model.ErrParameters and name the parameter.
-func (m *Model) Load(lookup func(name string) (values []float32, shape []int, ok bool)) error {
+// Load sets every parameter to the tensor that find has under its name, in
+// PyTorch's layout. Errors name the parameter; those of tensors that are
+// missing or of another shape are of class nn.ErrParameters.
+func (m *Model) Load(find func(name string) (safetensors.Tensor, bool)) error {
 	for _, p := range m.parameters {
-		values, shape, ok := lookup(p.Name)
-		if !ok {
-			return fmt.Errorf("%w: %s is missing", model.ErrParameters, p.Name)
+		values, err := p.Match(find)
+		if err == nil {
+			err = p.Load(m.device, values)
 		}
-		if fmt.Sprint(shape) != fmt.Sprint(p.Shape) {
-			return fmt.Errorf("%w: %s is %v, the model's is %v", model.ErrParameters, p.Name, shape, p.Shape)
-		}
-		if err := p.Load(m.device, values); err != nil {
-			return fmt.Errorf("%w: %w", model.ErrParameters, err)
+		if err != nil {
+			return err
 		}
 	}
 	return nil

@@ -10,6 +10,7 @@ import (
 	"github.com/seed-436d2970/pixpro/train/device/cpu"
 	"github.com/seed-436d2970/pixpro/train/model"
 	"github.com/seed-436d2970/pixpro/train/options"
+	"github.com/seed-436d2970/pixpro/train/safetensors"
 )
 
 func small(t *testing.T, method string) *Model {
@@ -88,11 +89,13 @@ func TestInitialParametersDependOnSeedAndNameAlone(t *testing.T) {
 
 func TestLoadNamesWhatDoesNotFit(t *testing.T) {
 	m := small(t, "pixcontrast")
-	err := m.Load(func(name string) ([]float32, []int, bool) { return nil, nil, false })
+	err := m.Load(func(string) (t safetensors.Tensor, ok bool) { return t, ok })
 	if err == nil || err.Error() != "parameters do not fit the model: encoder.conv1.weight is missing" {
 		t.Errorf("a missing parameter gives %v", err)
 	}
-	err = m.Load(func(name string) ([]float32, []int, bool) { return make([]float32, 3), []int{3}, true })
+	err = m.Load(func(name string) (safetensors.Tensor, bool) {
+		return safetensors.New(name, []int{3}, make([]float32, 3)), true
+	})
 	if err == nil || err.Error() != "parameters do not fit the model: encoder.conv1.weight is [3], the model's is [4 3 7 7]" {
 		t.Errorf("a parameter of another shape gives %v", err)
 	}

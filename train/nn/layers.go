@@ -14,7 +14,8 @@ type Conv struct {
 func (b Builder) Conv(name string, in, out int, c device.Convolution) *Conv {
 	b = b.In(name)
 	fanOut := out * c.Kernel * c.Kernel
-	weight := b.parameter("weight", []int{out, in / c.Parts(), c.Kernel, c.Kernel}, false, normal(b.random("weight"), fanOut))
+	c = c.Explicit()
+	weight := b.parameter("weight", []int{out, in / c.Groups, c.Kernel, c.Kernel}, false, normal(b.random("weight"), fanOut))
 	return &Conv{Convolution: c, Weight: weight, out: out}
 }
 
@@ -94,13 +95,13 @@ func (b *BatchNorm) Forward(t *Tape, x, residual *Var, relu bool) *Var {
 	op := &device.BatchNorm{
 		Weight: b.Weight.Value, Bias: b.Bias.Value, WeightGrad: b.Weight.Grad, BiasGrad: b.Bias.Grad,
 		RunningMean: b.RunningMean.Value, RunningVar: b.RunningVar.Value,
-		Groups: t.Groups, Epsilon: batchNormEpsilon, RunningMomentum: batchNormMomentum, ReLU: relu,
+		Views: t.Views, Epsilon: batchNormEpsilon, RunningMomentum: batchNormMomentum, ReLU: relu,
 	}
 	if t.Mode == Inference {
 		d.BatchNormInference(y.Value, x.Value, residualValue, op)
 	} else {
 		c := x.Value.Channels()
-		op.SavedMean, op.SavedInvStd = d.Alloc(t.Groups, c), d.Alloc(t.Groups, c)
+		op.SavedMean, op.SavedInvStd = d.Alloc(t.Views, c), d.Alloc(t.Views, c)
 		d.BatchNorm(y.Value, x.Value, residualValue, op)
 	}
 	if residual != nil {

@@ -1,12 +1,15 @@
 package nn
 
 import (
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"math"
 	"math/rand/v2"
+	"slices"
 
 	"github.com/seed-436d2970/pixpro/train/device"
+	"github.com/seed-436d2970/pixpro/train/safetensors"
 )
 
 // Parameter is a named tensor of a model: a weight, a bias, or a running
@@ -18,6 +21,24 @@ type Parameter struct {
 	Grad  device.Tensor // absent for statistics and in models without gradients
 	// Statistic marks running means and variances, which no optimiser touches.
 	Statistic bool
+}
+
+// ErrParameters is the class of errors about tensors that are missing or of
+// another shape than a model's parameters.
+var ErrParameters = errors.New("parameters do not fit the model")
+
+// Match returns the numbers of the tensor that find has under the parameter's
+// name. Errors are of class ErrParameters where it has none or one of another
+// shape, and else say why its elements are not numbers of this kind.
+func (p *Parameter) Match(find func(name string) (safetensors.Tensor, bool)) ([]float32, error) {
+	t, ok := find(p.Name)
+	if !ok {
+		return nil, fmt.Errorf("%w: %s is missing", ErrParameters, p.Name)
+	}
+	if !slices.Equal(t.Shape, p.Shape) {
+		return nil, fmt.Errorf("%w: %s is %v, the model's is %v", ErrParameters, p.Name, t.Shape, p.Shape)
+	}
+	return t.Float32s()
 }
 
 // Load sets the value from numbers in PyTorch's layout.

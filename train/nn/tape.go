@@ -67,13 +67,13 @@ const (
 type Tape struct {
 	Device device.Device
 	Mode   Mode
-	Groups int // equal parts of the batch with statistics of their own: the views
+	Views  int // equal parts of the batch with statistics of their own
 	steps  []func()
 }
 
 // NewTape returns an empty tape for batches of the given number of views.
-func NewTape(d device.Device, mode Mode, groups int) *Tape {
-	return &Tape{Device: d, Mode: mode, Groups: groups}
+func NewTape(d device.Device, mode Mode, views int) *Tape {
+	return &Tape{Device: d, Mode: mode, Views: views}
 }
 
 // Input puts a tensor on the tape, which takes its memory over; it gets no

@@ -201,9 +201,9 @@ func readTensor(dec *json.Decoder, t *Tensor) (span, error) {
 			s, err = readString(dec)
 			t.DType = DType(s)
 		case "shape":
-			t.Shape, err = readIntegers(dec)
+			t.Shape, err = readIntegers[int](dec)
 		case "data_offsets":
-			offsets, err = readIntegers(dec)
+			offsets, err = readIntegers[int64](dec)
 		default:
 			// As in the reference implementation, further keys mean nothing.
 			found--
@@ -259,11 +259,12 @@ func readObject(dec *json.Decoder, value func(key string) error) error {
 	return readDelim(dec, '}')
 }
 
-func readIntegers(dec *json.Decoder) ([]int64, error) {
+// readIntegers reads a list of sizes that T can count.
+func readIntegers[T int | int64](dec *json.Decoder) ([]T, error) {
 	if err := readDelim(dec, '['); err != nil {
 		return nil, err
 	}
-	list := []int64{}
+	list := []T{}
 	for dec.More() {
 		token, err := dec.Token()
 		if err != nil {
@@ -274,10 +275,10 @@ func readIntegers(dec *json.Decoder) ([]int64, error) {
 			return nil, fmt.Errorf("%v is not a number", token)
 		}
 		n, err := strconv.ParseInt(number.String(), 10, 64)
-		if err != nil || n < 0 {
+		if err != nil || n < 0 || int64(T(n)) != n {
 			return nil, fmt.Errorf("%s is not a size", number)
 		}
-		list = append(list, n)
+		list = append(list, T(n))
 	}
 	return list, readDelim(dec, ']')
 }

@@ -30,11 +30,11 @@ func readBytes(b []byte) (*File, error) { return read(bytes.NewReader(b), int64(
 
 func example() []Tensor {
 	return []Tensor{
-		New("encoder.conv1.weight", []int64{2, 1, 1, 2}, []float32{1, -2, 0.5, float32(math.Inf(1))}),
+		New("encoder.conv1.weight", []int{2, 1, 1, 2}, []float32{1, -2, 0.5, float32(math.Inf(1))}),
 		New("a <scalar> & \"quotes\"", nil, []float64{math.Pi}),
-		New("image", []int64{1, 3}, []uint8{0, 128, 255}),
-		New("empty", []int64{0, 7}, []float32{}),
-		New("num_batches_tracked", []int64{}, []int64{math.MinInt64}),
+		New("image", []int{1, 3}, []uint8{0, 128, 255}),
+		New("empty", []int{0, 7}, []float32{}),
+		New("num_batches_tracked", []int{}, []int64{math.MinInt64}),
 	}
 }
 
@@ -66,7 +66,7 @@ func TestWriteAndRead(t *testing.T) {
 			t.Fatalf("no tensor %q", want.Name)
 		}
 		if want.Shape == nil {
-			want.Shape = []int64{}
+			want.Shape = []int{}
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Error(diff)
@@ -84,8 +84,8 @@ func TestWriteAndRead(t *testing.T) {
 func TestWriteBytes(t *testing.T) {
 	var b bytes.Buffer
 	err := Write(&b, []Tensor{
-		New("b", []int64{1}, []float32{1}),
-		New("a", []int64{2}, []uint8{7, 8}),
+		New("b", []int{1}, []float32{1}),
+		New("a", []int{2}, []uint8{7, 8}),
 	}, map[string]string{"y": "2", "x": "1"})
 	if err != nil {
 		t.Fatal(err)
@@ -105,10 +105,10 @@ func TestWriteRefuses(t *testing.T) {
 		"name twice":      {New("a", nil, []uint8{1}), New("a", nil, []uint8{1})},
 		"reserved name":   {New(metadataKey, nil, []uint8{1})},
 		"name not UTF-8":  {New("\xff", nil, []uint8{1})},
-		"shape too small": {New("a", []int64{1}, []uint8{1, 2})},
-		"shape too large": {New("a", []int64{2, 2}, []float32{1, 2})},
-		"negative shape":  {New("a", []int64{-1, -1}, []uint8{1})},
-		"overflow":        {New("a", []int64{1 << 62, 4}, []uint8{})},
+		"shape too small": {New("a", []int{1}, []uint8{1, 2})},
+		"shape too large": {New("a", []int{2, 2}, []float32{1, 2})},
+		"negative shape":  {New("a", []int{-1, -1}, []uint8{1})},
+		"overflow":        {New("a", []int{math.MaxInt, math.MaxInt}, []uint8{})},
 		"unknown dtype":   {{Name: "a", DType: "F7"}},
 	} {
 		var b bytes.Buffer
@@ -119,8 +119,8 @@ func TestWriteRefuses(t *testing.T) {
 }
 
 func TestFloats(t *testing.T) {
-	f32 := New("a", []int64{2}, []float32{0.1, -3})
-	f64 := New("a", []int64{2}, []float64{0.1, -3})
+	f32 := New("a", []int{2}, []float32{0.1, -3})
+	f64 := New("a", []int{2}, []float64{0.1, -3})
 	for _, tensor := range []Tensor{f32, f64} {
 		got, err := tensor.Float32s()
 		if err != nil {
@@ -164,12 +164,12 @@ func TestHalfPrecision(t *testing.T) {
 		{F16, 0x0001, 0x1p-24}, {F16, 0x83ff, -0x3ffp-24}, {F16, 0x0000, 0}, {F16, 0xfc00, float32(math.Inf(-1))},
 		{BF16, 0x3f80, 1}, {BF16, 0xc049, -3.140625}, {BF16, 0x7f80, float32(math.Inf(1))},
 	} {
-		got, err := Tensor{Name: "a", DType: c.dtype, Shape: []int64{1}, Data: []byte{byte(c.bits), byte(c.bits >> 8)}}.Float32s()
+		got, err := Tensor{Name: "a", DType: c.dtype, Shape: []int{1}, Data: []byte{byte(c.bits), byte(c.bits >> 8)}}.Float32s()
 		if err != nil || got[0] != c.want {
 			t.Errorf("%s %04x is %v (%v), want %v", c.dtype, c.bits, got, err, c.want)
 		}
 	}
-	nan, err := Tensor{DType: F16, Shape: []int64{1}, Data: []byte{1, 0x7e}}.Float32s()
+	nan, err := Tensor{DType: F16, Shape: []int{1}, Data: []byte{1, 0x7e}}.Float32s()
 	if err != nil || !math.IsNaN(float64(nan[0])) {
 		t.Errorf("NaN is %v (%v)", nan, err)
 	}

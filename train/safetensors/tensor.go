@@ -53,7 +53,7 @@ func (d DType) Size() int64 {
 type Tensor struct {
 	Name  string
 	DType DType
-	Shape []int64
+	Shape []int
 	Data  []byte // elements, little-endian
 }
 
@@ -64,7 +64,7 @@ type Element interface {
 
 // New makes a tensor from a copy of values. That the shape fits is checked by
 // Write.
-func New[T Element](name string, shape []int64, values []T) Tensor {
+func New[T Element](name string, shape []int, values []T) Tensor {
 	t := Tensor{Name: name, Shape: shape}
 	switch any(values).(type) {
 	case []float32:
@@ -161,7 +161,7 @@ func convert[To, From float32 | float64](t Tensor) ([]To, error) {
 var errTooManyBytes = errors.New("its shape asks for more bytes than can be counted")
 
 // byteSize is the number of bytes that a dtype and a shape ask for.
-func byteSize(dtype DType, shape []int64) (int64, error) {
+func byteSize(dtype DType, shape []int) (int64, error) {
 	n := dtype.Size()
 	if n == 0 {
 		return 0, fmt.Errorf("unknown dtype %q ", dtype)
@@ -170,10 +170,10 @@ func byteSize(dtype DType, shape []int64) (int64, error) {
 		if dim < 0 {
 			return 0, fmt.Errorf("negative dimension %d", dim)
 		}
-		if dim > 0 && n > math.MaxInt64/dim {
+		if dim > 0 && n > math.MaxInt64/int64(dim) {
 			return 0, errTooManyBytes
 		}
-		n *= dim
+		n *= int64(dim)
 	}
 	return n, nil
 }

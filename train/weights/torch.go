@@ -74,7 +74,12 @@ func (s *storages) tensor(o *pickle.Object) (t safetensors.Tensor, err error) {
 	if err != nil {
 		return t, err
 	}
-	t = safetensors.Tensor{DType: from.dtype, Shape: size}
+	t = safetensors.Tensor{DType: from.dtype, Shape: make([]int, len(size))}
+	for i, n := range size {
+		if t.Shape[i] = int(n); int64(t.Shape[i]) != n {
+			return t, errTensor
+		}
+	}
 	t.Data, err = s.window(from, offset, size, stride)
 	return t, err
 }

@@ -18,10 +18,10 @@ import (
 
 func encoder() []safetensors.Tensor {
 	return []safetensors.Tensor{
-		safetensors.New("conv1.weight", []int64{2, 1, 1, 2}, []float32{1, -2, 3, 4}),
-		safetensors.New("bn1.running_var", []int64{2}, []float32{0.5, 0.25}),
-		safetensors.New("layer1.0.downsample.1.bias", []int64{1}, []float32{7}),
-		safetensors.New("layer4.2.bn3.weight", []int64{1}, []float32{8}),
+		safetensors.New("conv1.weight", []int{2, 1, 1, 2}, []float32{1, -2, 3, 4}),
+		safetensors.New("bn1.running_var", []int{2}, []float32{0.5, 0.25}),
+		safetensors.New("layer1.0.downsample.1.bias", []int{1}, []float32{7}),
+		safetensors.New("layer4.2.bn3.weight", []int{1}, []float32{8}),
 	}
 }
 
@@ -111,7 +111,7 @@ func legacyFile(tb testing.TB, n uint64, size, stride pickle.Tuple, offset int64
 	}
 	b.WriteString("\x80\x02]q\x00X\x02\x00\x00\x0077q\x01a.")
 	b.Write(binary.LittleEndian.AppendUint64(nil, n))
-	b.Write(safetensors.New("", []int64{6}, []float32{0, 1, 2, 3, 4, 5}).Data)
+	b.Write(safetensors.New("", []int{6}, []float32{0, 1, 2, 3, 4, 5}).Data)
 	return b.Bytes()
 }
 
@@ -188,7 +188,7 @@ func TestSafetensorsOfEveryHeaderLength(t *testing.T) {
 	for n := range 256 {
 		var file bytes.Buffer
 		name := strings.Repeat("x", n+1)
-		if err := safetensors.Write(&file, []safetensors.Tensor{safetensors.New(name, []int64{1}, []float32{2})}, nil); err != nil {
+		if err := safetensors.Write(&file, []safetensors.Tensor{safetensors.New(name, []int{1}, []float32{2})}, nil); err != nil {
 			t.Fatal(err)
 		}
 		f, err := parse(file.Bytes())
@@ -232,7 +232,7 @@ func FuzzRead(f *testing.F) {
 		for _, tensor := range file.Tensors {
 			elements := int64(1)
 			for _, n := range tensor.Shape {
-				elements *= n
+				elements *= int64(n)
 			}
 			if elements*tensor.DType.Size() != int64(len(tensor.Data)) {
 				t.Fatalf("%s of shape %v has %d bytes", tensor.Name, tensor.Shape, len(tensor.Data))

@@ -103,10 +103,10 @@ func torchTensor(t safetensors.Tensor, key string) (*pickle.Object, error) {
 	elements := int64(1)
 	for i := len(t.Shape) - 1; i >= 0; i-- {
 		stride[i] = elements
-		elements *= t.Shape[i]
+		elements *= int64(t.Shape[i])
 	}
 	for _, n := range t.Shape {
-		size = append(size, n)
+		size = append(size, int64(n))
 	}
 	storage := pickle.Persistent{ID: pickle.Tuple{"storage", pickle.Global{Module: "torch", Name: class}, key, "cpu", elements}}
 	hooks := &pickle.Object{Callable: orderedDict}
@@ -186,7 +186,7 @@ func numpyArray(t safetensors.Tensor) (*pickle.Object, error) {
 	}
 	shape := pickle.Tuple{}
 	for _, n := range t.Shape {
-		shape = append(shape, n)
+		shape = append(shape, int64(n))
 	}
 	return &pickle.Object{
 		Callable: pickle.Global{Module: "numpy.core.multiarray", Name: "_reconstruct"},

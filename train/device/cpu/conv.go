@@ -31,26 +31,26 @@ func (g *window) row(p int, span func(in, at, length int)) {
 	image, p := p/(g.OutHeight*g.OutWidth), p%(g.OutHeight*g.OutWidth)
 	top, left := p/g.OutWidth*g.Stride-g.Padding, p%g.OutWidth*g.Stride-g.Padding
 	for kh := range g.Kernel {
-		y := top + kh*g.Spacing()
+		y := top + kh*g.Dilation
 		if y < 0 || y >= g.Height {
 			continue
 		}
 		line := (image*g.Height + y) * g.Width
-		if g.Spacing() == 1 && g.Parts() == 1 { // pixels of a line lie side by side
+		if g.Dilation == 1 && g.Groups == 1 { // pixels of a line lie side by side
 			first, last := max(0, -left), min(g.Kernel, g.Width-left)
 			if first < last {
 				span((line+left+first)*g.Channels, (kh*g.Kernel+first)*g.Channels, (last-first)*g.Channels)
 			}
 			continue
 		}
-		channels := g.Channels / g.Parts()
+		channels := g.Channels / g.Groups
 		for kw := range g.Kernel {
-			x := left + kw*g.Spacing()
+			x := left + kw*g.Dilation
 			if x < 0 || x >= g.Width {
 				continue
 			}
-			for part := range g.Parts() {
-				span((line+x)*g.Channels+part*channels, ((part*g.Kernel+kh)*g.Kernel+kw)*channels, channels)
+			for group := range g.Groups {
+				span((line+x)*g.Channels+group*channels, ((group*g.Kernel+kh)*g.Kernel+kw)*channels, channels)
 			}
 		}
 	}
@@ -82,11 +82,11 @@ func (g *window) scatter(dx, tile []float32, from, to int) {
 	}
 }
 
-// part is where a group of channels lies: its outputs from column out on of a
+// group is where a group of channels lies: its outputs from column out on of a
 // row of y, its fields from column field on of a tile's row, its weights from
 // place weight on.
-func (g *window) part(i int) (out, field, weight int) {
-	outs, fields := g.Outs/g.Parts(), g.Size()/g.Parts()
+func (g *window) group(i int) (out, field, weight int) {
+	outs, fields := g.Outs/g.Groups, g.Size()/g.Groups
 	return i * outs, i * fields, i * outs * fields
 }
 
@@ -96,7 +96,7 @@ func (d *Device) Convolve(y, x, w, bias device.Tensor, c device.Convolution) {
 	g.CheckWeights(w)
 	xs, ys, ws, bs := floats(x), floats(y), floats(w), floats(bias)
 	rows, size := y.Rows(), g.Size()
-	outs, depth := g.Outs/g.Parts(), size/g.Parts()
+	outs, depth := g.Outs/g.Groups, size/g.Groups
 	tile := d.balance(g.tileRows(), rows)
 	parallel.ForWorker((rows+tile-1)/tile, d.threads, func(thread, i int) {
 		from, to := i*tile, min(rows, (i+1)*tile)
@@ -111,8 +111,8 @@ func (d *Device) Convolve(y, x, w, bias device.Tensor, c device.Convolution) {
 			fields = d.threadScratch(thread, (to-from)*size)
 			g.gather(fields, xs, from, to)
 		}
-		for part := range g.Parts() {
-			o, f, w := g.part(part)
+		for group := range g.Groups {
+			o, f, w := g.group(group)
 			gemm.Mul(false, true, to-from, outs, depth, fields[f:], size, ws[w:], depth, bs != nil, out[o:], g.Outs)
 		}
 	})
@@ -132,7 +132,7 @@ func (d *Device) ConvolveBackwardData(dx, dy, w device.Tensor, c device.Convolut
 	g.CheckWeights(w)
 	dxs, dys, ws := floats(dx), floats(dy), floats(w)
 	size := g.Size()
-	outs, depth := g.Outs/g.Parts(), size/g.Parts()
+	outs, depth := g.Outs/g.Groups, size/g.Groups
 	if g.Direct() {
 		rows := dy.Rows()
 		tile := d.balance(g.tileRows(), rows)
@@ -151,8 +151,8 @@ func (d *Device) ConvolveBackwardData(dx, dy, w device.Tensor, c device.Convolut
 		for from := image * perImage; from < (image+1)*perImage; from += tile {
 			to := min((image+1)*perImage, from+tile)
 			fields := d.threadScratch(thread, tile*size)[:(to-from)*size]
-			for part := range g.Parts() {
-				o, f, w := g.part(part)
+			for group := range g.Groups {
+				o, f, w := g.group(group)
 				gemm.Mul(false, false, to-from, depth, outs, dys[from*g.Outs+o:to*g.Outs], g.Outs, ws[w:], depth, false, fields[f:], size)
 			}
 			g.scatter(dxs, fields, from, to)
@@ -167,7 +167,7 @@ func (d *Device) ConvolveBackwardWeights(dw, dbias, dy, x device.Tensor, c devic
 	g.CheckWeights(dw)
 	xs, dys, dws := floats(x), floats(dy), floats(dw)
 	rows, size := dy.Rows(), g.Size()
-	outs, depth := g.Outs/g.Parts(), size/g.Parts()
+	outs, depth := g.Outs/g.Groups, size/g.Groups
 	tile := min(g.tileRows(), rows)
 	parts := max(1, min(d.threads, rows/32))
 	partial := make([]device.Tensor, parts)
@@ -189,8 +189,8 @@ func (d *Device) ConvolveBackwardWeights(dw, dbias, dy, x device.Tensor, c devic
 				fields = d.threadScratch(thread, tile*size)[:(to-from)*size]
 				g.gather(fields, xs, from, to)
 			}
-			for part := range g.Parts() {
-				o, f, w := g.part(part)
+			for group := range g.Groups {
+				o, f, w := g.group(group)
 				gemm.Mul(true, false, outs, depth, to-from, dys[from*g.Outs+o:to*g.Outs], g.Outs, fields[f:], size, add, sum[w:], depth)
 			}
 			add = true

@@ -48,20 +48,20 @@ func (d *Device) addColumnSums(dst, src []float32, rows, columns int) {
 // BatchNorm implements device.Device.
 func (d *Device) BatchNorm(y, x, residual device.Tensor, b *device.BatchNorm) {
 	c := x.Channels()
-	rows := x.Rows() / b.Groups
-	mustBe(x.Rows()%b.Groups == 0 && b.SavedMean.Len() == b.Groups*c && b.Weight.Len() == c, "batch norm of %v in %d groups", x.Shape, b.Groups)
+	rows := x.Rows() / b.Views
+	mustBe(x.Rows()%b.Views == 0 && b.SavedMean.Len() == b.Views*c && b.Weight.Len() == c, "batch norm of %v of %d views", x.Shape, b.Views)
 	if rows == 0 {
 		return
 	}
 	weight, bias := floats(b.Weight), floats(b.Bias)
 	scale, shift := make([]float32, c), make([]float32, c)
-	for g := range b.Groups {
-		from, to := g*rows*c, (g+1)*rows*c
+	for v := range b.Views {
+		from, to := v*rows*c, (v+1)*rows*c
 		xs := floats(x)[from:to]
 		sums := d.chunked(rows, c, 2*c, func(partial []float64, from, to int) {
 			sumAndSquares(partial[:c], partial[c:], xs[from*c:to*c])
 		})
-		mean, invStd := floats(b.SavedMean)[g*c:][:c], floats(b.SavedInvStd)[g*c:][:c]
+		mean, invStd := floats(b.SavedMean)[v*c:][:c], floats(b.SavedInvStd)[v*c:][:c]
 		runningMean, runningVar := floats(b.RunningMean), floats(b.RunningVar)
 		n := float64(rows)
 		for i := range c {
@@ -127,16 +127,16 @@ func (d *Device) scaleShift(y, x, residual []float32, scale, shift []float32, re
 //	dx = weight invstd (dy - dbias/n - xhat dweight/n)
 func (d *Device) BatchNormBackward(dx, dy, x, y device.Tensor, b *device.BatchNorm) {
 	c := x.Channels()
-	rows := x.Rows() / b.Groups
+	rows := x.Rows() / b.Views
 	if rows == 0 {
 		return
 	}
 	weight, weightGrad, biasGrad := floats(b.Weight), floats(b.WeightGrad), floats(b.BiasGrad)
 	k := make([]float32, 3*c) // dx = k0 dy + k1 (x - mean) + k2
-	for g := range b.Groups {
-		from, to := g*rows*c, (g+1)*rows*c
+	for v := range b.Views {
+		from, to := v*rows*c, (v+1)*rows*c
 		xs, dys, dxs := floats(x)[from:to], floats(dy)[from:to], floats(dx)[from:to]
-		mean, invStd := floats(b.SavedMean)[g*c:][:c], floats(b.SavedInvStd)[g*c:][:c]
+		mean, invStd := floats(b.SavedMean)[v*c:][:c], floats(b.SavedInvStd)[v*c:][:c]
 		var ys []float32
 		if b.ReLU {
 			ys = floats(y)[from:to]

@@ -24,9 +24,9 @@ func open(t testing.TB, o Options) *Device {
 
 func TestDevice(t *testing.T) {
 	for name, o := range map[string]Options{
-		"arena":                  {Precision: FP32},
-		"separate allocations":   {Precision: FP32, Separate: true},
-		"convolutions in pieces": {Precision: FP32, workspace: 2 << 10},
+		"arena":                  {Precision: device.FP32},
+		"separate allocations":   {Precision: device.FP32, Separate: true},
+		"convolutions in pieces": {Precision: device.FP32, workspace: 2 << 10},
 	} {
 		t.Run(name, func(t *testing.T) {
 			devicetest.Run(t, func() device.Device { return open(t, o) })
@@ -42,9 +42,9 @@ func TestLowerPrecisions(t *testing.T) {
 		tolerance   float64
 		significant int
 	}{
-		"bf16":           {Options{Precision: BF16, Separate: true}, 1e-2, 8},
-		"bf16 in pieces": {Options{Precision: BF16, workspace: 1 << 10}, 1e-2, 8},
-		"tf32":           {Options{Precision: TF32}, 2e-3, 11},
+		"bf16":           {Options{Precision: device.BF16, Separate: true}, 1e-2, 8},
+		"bf16 in pieces": {Options{Precision: device.BF16, workspace: 1 << 10}, 1e-2, 8},
+		"tf32":           {Options{Precision: device.TF32}, 2e-3, 11},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if d, err := Open(c.Options); err != nil && strings.Contains(err.Error(), "needs 8.0") {
@@ -62,7 +62,7 @@ func TestLowerPrecisions(t *testing.T) {
 // TestLargeUploadArrives has a kernel read what was just uploaded without
 // pinned memory.
 func TestLargeUploadArrives(t *testing.T) {
-	d := open(t, Options{Precision: FP32})
+	d := open(t, Options{Precision: device.FP32})
 	values := make([]float32, 2*small)
 	for i := range values {
 		values[i] = float32(i)
@@ -89,7 +89,7 @@ func TestArenaKeepsItsLimit(t *testing.T) {
 	faults := cudatest.Open(t)
 	faults.SetMemory(1 << 30)
 	defer faults.SetMemory(cudatest.Memory)
-	d := open(t, Options{Precision: FP32})
+	d := open(t, Options{Precision: device.FP32})
 	tensors := int64(0)
 	for ; d.Err() == nil; tensors++ {
 		d.Alloc(1 << 20)

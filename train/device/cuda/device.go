@@ -83,10 +83,10 @@ func (d *Device) available() int64 { return (d.limit - d.workspace) / 10 * 9 }
 // Open opens a card.
 func Open(o Options) (*Device, error) {
 	d := &Device{
-		opts: o, half: o.Precision == BF16, compute: cublas.Compute32F, functions: map[string]cu.Function{},
+		opts: o, half: o.Precision == device.BF16, compute: cublas.Compute32F, functions: map[string]cu.Function{},
 		tasks: make(chan task, queueLength), ended: make(chan struct{}),
 	}
-	if o.Precision == TF32 {
+	if o.Precision == device.TF32 {
 		d.compute = cublas.Compute32FTF32
 	}
 	d.arena = arena{separate: o.Separate, allocate: d.allocate}
@@ -155,7 +155,7 @@ func (d *Device) open() error {
 	if err != nil {
 		return fmt.Errorf("compute capability: %w", err)
 	}
-	if d.opts.Precision != FP32 && major < 8 {
+	if d.opts.Precision != device.FP32 && major < 8 {
 		return fmt.Errorf("%s has compute capability %d.%d; precision %s needs 8.0: use fp32", name, major, minor, d.opts.Precision)
 	}
 	d.name = fmt.Sprintf("cuda:%d (%s, compute capability %d.%d, %s)", d.opts.Ordinal, name, major, minor, d.opts.Precision)

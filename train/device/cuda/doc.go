@@ -1,5 +1,5 @@
-// Package cuda is the training device for NVIDIA cards. Without the build tag
-// cuda it holds only the names of the precisions.
+// Package cuda is the training device for NVIDIA cards. It registers them
+// as "cuda"; without the build tag cuda, opening one is ErrNotBuilt.
 //
 // Calls are queued, and one goroutine, locked to its thread, owns the card's
 // context and carries them out in order: memory of an arena, kernels of
@@ -17,33 +17,12 @@
 // after it.
 package cuda
 
-import "fmt"
-
-// Precision is what activations and the factors of matrix products are.
-// Accumulation, statistics, losses, parameters and their updates are float32 or
-// float64 in all of them.
-type Precision string
-
-// The precisions.
-const (
-	FP32 Precision = "fp32" // float32
-	TF32 Precision = "tf32" // float32, rounded to 10 bits for matrix products
-	BF16 Precision = "bf16" // bfloat16 activations and factors
-)
-
-// ParsePrecision reads the name of a precision.
-func ParsePrecision(s string) (Precision, error) {
-	switch p := Precision(s); p {
-	case FP32, TF32, BF16:
-		return p, nil
-	}
-	return "", fmt.Errorf("precision %q: use fp32, tf32 or bf16", s)
-}
+import "github.com/seed-436d2970/pixpro/train/device"
 
 // Options choose a card and how it computes.
 type Options struct {
 	Ordinal   int // of the card, from 0
-	Precision Precision
+	Precision device.Precision
 	// CacheDir keeps compiled kernels; "" is a folder below the user's cache.
 	CacheDir string
 	// Separate gives every tensor an allocation of its own, which is slow and

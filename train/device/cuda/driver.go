@@ -10,12 +10,12 @@ import (
 // without the tag cuda.
 var ErrNotBuilt = errors.New("this program was built without CUDA and computes on the processor only")
 
-// open opens a card; the build tag decides how.
-var open = func(device.Config) (device.Device, error) { return nil, ErrNotBuilt }
+// openDriver opens a card; the build tag decides how.
+var openDriver = func(device.Config) (device.Device, error) { return nil, ErrNotBuilt }
 
 func init() {
 	device.Register("cuda", device.Driver{
 		Precisions: device.Precisions(), Several: true,
-		Open: func(c device.Config) (device.Device, error) { return open(c) },
+		Open: func(c device.Config) (device.Device, error) { return openDriver(c) },
 	})
 }

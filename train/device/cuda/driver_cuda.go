@@ -5,8 +5,8 @@ package cuda
 import "github.com/seed-436d2970/pixpro/train/device"
 
 func init() {
-	open = func(c device.Config) (device.Device, error) {
-		d, err := Open(Options{Ordinal: c.Ordinal, Precision: Precision(c.Precision)})
+	openDriver = func(c device.Config) (device.Device, error) {
+		d, err := Open(Options{Ordinal: c.Ordinal, Precision: c.Precision})
 		if err != nil {
 			return nil, err // not a nil *Device in an interface
 		}

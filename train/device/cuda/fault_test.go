@@ -43,7 +43,7 @@ func useEverything(o Options) (values []float32, err error) {
 // error that names the card, and nothing stays behind.
 func TestEveryCallFails(t *testing.T) {
 	faults := cudatest.Open(t)
-	for _, o := range []Options{{Precision: FP32}, {Precision: BF16, Separate: true}} {
+	for _, o := range []Options{{Precision: device.FP32}, {Precision: device.BF16, Separate: true}} {
 		seen := map[string]bool{}
 		for n := 1; ; n++ {
 			o.CacheDir = t.TempDir()
@@ -80,7 +80,7 @@ func TestEveryCallFails(t *testing.T) {
 
 func TestOutOfMemory(t *testing.T) {
 	faults := cudatest.Open(t)
-	d := open(t, Options{Precision: FP32})
+	d := open(t, Options{Precision: device.FP32})
 	defer func() {
 		if err := d.Close(); err != nil {
 			t.Error(err)

@@ -132,8 +132,8 @@ extern "C" __global__ void add_float(float* dst, const float* src, int64 n) { ad
 
 // A window's geometry: the input is images x h x w x channels, the output
 // images x oh x ow; a receptive field is groups x kernel x kernel x channels/groups.
-#define WINDOW int h, int w, int channels, int oh, int ow, int kernel, int stride, int padding, int spacing, int groups
-#define WINDOW_ARGUMENTS h, w, channels, oh, ow, kernel, stride, padding, spacing, groups
+#define WINDOW int h, int w, int channels, int oh, int ow, int kernel, int stride, int padding, int dilation, int groups
+#define WINDOW_ARGUMENTS h, w, channels, oh, ow, kernel, stride, padding, dilation, groups
 
 template <int V> static __device__ __forceinline__ void gather_windows(activation* fields, const activation* x, int64 first, int count, WINDOW) {
   const int size = kernel * kernel * channels;
@@ -147,8 +147,8 @@ template <int V> static __device__ __forceinline__ void gather_windows(activatio
   const int kh = at % kernel; const int group = at / kernel;
   const int64 image = row / ((int64)oh * ow);
   const int pixel = (int)(row % ((int64)oh * ow));
-  const int y = pixel / ow * stride - padding + kh * spacing;
-  const int xx = pixel % ow * stride - padding + kw * spacing;
+  const int y = pixel / ow * stride - padding + kh * dilation;
+  const int xx = pixel % ow * stride - padding + kw * dilation;
   Pack<V> p;
   if (y >= 0 && y < h && xx >= 0 && xx < w) p.read(x + ((image * h + y) * w + xx) * channels + group * depth + c);
   else for (int k = 0; k < V; k++) p.v[k] = 0;
@@ -171,10 +171,10 @@ template <int V> static __device__ __forceinline__ void sum_windows(activation* 
   if (accumulate) sum.read(dx + i);
   else for (int k = 0; k < V; k++) sum.v[k] = 0;
   for (int kh = 0; kh < kernel; kh++) {
-    const int top = y + padding - kh * spacing;
+    const int top = y + padding - kh * dilation;
     if (top < 0 || top % stride || top / stride >= oh) continue;
     for (int kw = 0; kw < kernel; kw++) {
-      const int left = x + padding - kw * spacing;
+      const int left = x + padding - kw * dilation;
       if (left < 0 || left % stride || left / stride >= ow) continue;
       p.read(fields + ((image * oh + top / stride) * ow + left / stride) * size + inside + (kh * kernel + kw) * depth);
       for (int k = 0; k < V; k++) sum.v[k] += p.v[k];
@@ -198,7 +198,7 @@ extern "C" __global__ void fill_rows(activation* y, const float* bias, int64 ele
 // ------------------------------------------------------------- sums over rows
 //
 // A block is blockDim.x packs of channels times blockDim.y rows. It walks over
-// the rows of its chunk (blockIdx.y) of its group (blockIdx.z).
+// the rows of its chunk (blockIdx.y) of its view (blockIdx.z).
 
 #define ROWS_LOOP(row) \
   const int64 row##_begin = (int64)blockIdx.z * rows + (int64)blockIdx.y * chunk; \
@@ -206,7 +206,7 @@ extern "C" __global__ void fill_rows(activation* y, const float* bias, int64 ele
   for (int64 row = row##_begin + threadIdx.y; row < row##_end; row += blockDim.y)
 
 // store_sums adds two sums per channel over the rows of a block and writes them
-// to partial[group][chunk][2][channels].
+// to partial[view][chunk][2][channels].
 template <int V> static __device__ __forceinline__ void store_sums(double* partial, const double* a, const double* b, int c, int channels) {
   __shared__ double shared[2 * V * THREADS];
   const int t = threadIdx.y * blockDim.x + threadIdx.x;
@@ -229,16 +229,16 @@ template <int V> static __device__ __forceinline__ void store_sums(double* parti
 }
 
 // load_sums adds the parts of a channel's two sums in the order of the chunks.
-static __device__ __forceinline__ void load_sums(const double* partial, int group, int chunks, int channels, int c, double* a, double* b) {
+static __device__ __forceinline__ void load_sums(const double* partial, int view, int chunks, int channels, int c, double* a, double* b) {
   *a = *b = 0;
   for (int i = 0; i < chunks; i++) {
-    const double* at = partial + ((int64)group * chunks + i) * 2 * channels + c;
+    const double* at = partial + ((int64)view * chunks + i) * 2 * channels + c;
     *a += at[0];
     *b += at[channels];
   }
 }
 
-// batch_norm_sums: about each channel's first value f in the group,
+// batch_norm_sums: about each channel's first value f in the view,
 // partial = sum (x - f), sum (x - f)^2
 template <int V> static __device__ __forceinline__ void batch_norm_sums(double* partial, const activation* x, int64 rows, int64 chunk, int channels) {
   const int c = (blockIdx.x * blockDim.x + threadIdx.x) * V;
@@ -269,15 +269,15 @@ template <int V> static __device__ __forceinline__ void batch_norm_sums(double* 
 extern "C" __global__ void batch_norm_sums_1(double* partial, const activation* x, int64 rows, int64 chunk, int channels) { batch_norm_sums<1>(partial, x, rows, chunk, channels); }
 extern "C" __global__ void batch_norm_sums_4(double* partial, const activation* x, int64 rows, int64 chunk, int channels) { batch_norm_sums<4>(partial, x, rows, chunk, channels); }
 
-// For each group in order: mean and variance from the sums;
+// For each view in order: mean and variance from the sums;
 // invstd = 1/sqrt(variance + epsilon); scale = weight invstd;
 // shift = bias - mean weight invstd; running += momentum (statistic - running),
 // the variance by n/(n-1)
-extern "C" __global__ void batch_norm_statistics(const double* partial, const activation* x, int64 rows, int chunks, int groups, int channels, double epsilon, double momentum, const float* weight, const float* bias, float* mean, float* invstd, float* scale, float* shift, float* running_mean, float* running_var) {
+extern "C" __global__ void batch_norm_statistics(const double* partial, const activation* x, int64 rows, int chunks, int views, int channels, double epsilon, double momentum, const float* weight, const float* bias, float* mean, float* invstd, float* scale, float* shift, float* running_mean, float* running_var) {
   const int c = (int)thread_index();
   if (c >= channels) return;
   const double n = (double)rows;
-  for (int g = 0; g < groups; g++) {
+  for (int g = 0; g < views; g++) {
     double sum, squares;
     load_sums(partial, g, chunks, channels, c, &sum, &squares);
     Pack<1> first;
@@ -366,10 +366,10 @@ extern "C" __global__ void batch_norm_backward_sums_4(double* partial, activatio
 // With xhat = (x - mean) invstd and n rows a group:
 // dbias += sum dy; dweight += sum dy xhat; dx = k0 dy + k1 (x - mean) + k2 of
 // k0 = weight invstd, k1 = -k0 invstd (sum dy xhat)/n, k2 = -k0 (sum dy)/n
-extern "C" __global__ void batch_norm_gradients(const double* partial, int64 rows, int chunks, int groups, int channels, const float* weight, const float* invstd, float* dweight, float* dbias, float* k) {
+extern "C" __global__ void batch_norm_gradients(const double* partial, int64 rows, int chunks, int views, int channels, const float* weight, const float* invstd, float* dweight, float* dbias, float* k) {
   const int c = (int)thread_index();
   if (c >= channels) return;
-  for (int g = 0; g < groups; g++) {
+  for (int g = 0; g < views; g++) {
     double sum, product;
     load_sums(partial, g, chunks, channels, c, &sum, &product);
     const double inv = invstd[g * channels + c], n = (double)rows;
@@ -437,10 +437,10 @@ template <int V> static __device__ __forceinline__ void max_pool(activation* y, 
   Pack<V> best, p;
   for (int k = 0; k < V; k++) best.v[k] = __uint_as_float(0xff800000u);  // -infinity
   for (int kh = 0; kh < kernel; kh++) {
-    const int yy = top + kh * spacing;
+    const int yy = top + kh * dilation;
     if (yy < 0 || yy >= h) continue;
     for (int kw = 0; kw < kernel; kw++) {
-      const int xx = left + kw * spacing;
+      const int xx = left + kw * dilation;
       if (xx < 0 || xx >= w) continue;
       p.read(x + ((image * h + yy) * w + xx) * channels + c);
       for (int k = 0; k < V; k++) best.v[k] = p.v[k] > best.v[k] ? p.v[k] : best.v[k];
@@ -464,17 +464,17 @@ extern "C" __global__ void max_pool_backward(activation* dx, const activation* d
   own.read(x + i);
   float sum = 0;
   for (int kh = 0; kh < kernel; kh++) {
-    const int down = py + padding - kh * spacing;
+    const int down = py + padding - kh * dilation;
     if (down < 0 || down % stride || down / stride >= oh) continue;
     for (int kw = 0; kw < kernel; kw++) {
-      const int right = px + padding - kw * spacing;
+      const int right = px + padding - kw * dilation;
       if (right < 0 || right % stride || right / stride >= ow) continue;
       const int64 at = ((image * oh + down / stride) * ow + right / stride) * channels + c;
       top.read(y + at);
       if (own.v[0] != top.v[0]) continue;
       bool first = true;
       for (int before = 0; before < kh * kernel + kw && first; before++) {
-        const int yy = down - padding + before / kernel * spacing, xx = right - padding + before % kernel * spacing;
+        const int yy = down - padding + before / kernel * dilation, xx = right - padding + before % kernel * dilation;
         if (yy < 0 || yy >= h || xx < 0 || xx >= w) continue;
         other.read(x + ((image * h + yy) * w + xx) * channels + c);
         first = other.v[0] != top.v[0];

@@ -63,7 +63,7 @@ func newWindow(x, y device.Tensor, c device.Convolution) window {
 
 // arguments appends WINDOW of kernels.cu.
 func (g *window) arguments(args ...any) []any {
-	return append(args, g.Height, g.Width, g.Channels, g.OutHeight, g.OutWidth, g.Kernel, g.Stride, g.Padding, g.Spacing(), g.Parts())
+	return append(args, g.Height, g.Width, g.Channels, g.OutHeight, g.OutWidth, g.Kernel, g.Stride, g.Padding, g.Dilation, g.Groups)
 }
 
 // fields is the tensor for the receptive fields of rows outputs.
@@ -78,7 +78,7 @@ func (d *Device) fitting(values int) int {
 
 // gather writes the receptive fields of outputs first, first+1, ... to fields.
 func (d *Device) gather(g *window, fields, x device.Tensor, first, rows int) {
-	kernel, width := vector("im2col", g.Channels/g.Parts())
+	kernel, width := vector("im2col", g.Channels/g.Groups)
 	read := min(int64(rows)*int64(g.Size()), int64(rows)*int64(g.Stride*g.Stride)*int64(g.Channels)) * elementSize(d.half)
 	d.launchFlat(kernel, rows*g.Size()/width, read+int64(rows)*int64(g.Size())*elementSize(d.half), g.arguments(fields, x, first, rows)...)
 }
@@ -97,8 +97,8 @@ func (d *Device) factor(w device.Tensor) (factor device.Tensor, done func()) {
 func (d *Device) Convolve(y, x, w, bias device.Tensor, c device.Convolution) {
 	g := newWindow(x, y, c)
 	g.CheckWeights(w)
-	rows, parts := y.Rows(), g.Parts()
-	outs, depth := g.Outs/parts, g.Size()/parts
+	rows, groups := y.Rows(), g.Groups
+	outs, depth := g.Outs/groups, g.Size()/groups
 	if bias.Exists() {
 		d.launchFlat("fill_rows", y.Len(), size(y), y, bias, y.Len(), g.Outs)
 	}
@@ -114,7 +114,7 @@ func (d *Device) Convolve(y, x, w, bias device.Tensor, c device.Convolution) {
 		n := min(step, rows-from)
 		fields := d.fields(&g, n)
 		d.gather(&g, fields, x, from, n)
-		d.gemm("gemm forward", false, true, n, outs, depth, matrix(fields, 0, g.Size(), depth), weights, bias.Exists(), matrix(y, from*g.Outs, g.Outs, outs), parts)
+		d.gemm("gemm forward", false, true, n, outs, depth, matrix(fields, 0, g.Size(), depth), weights, bias.Exists(), matrix(y, from*g.Outs, g.Outs, outs), groups)
 		d.Free(fields)
 	}
 }
@@ -124,8 +124,8 @@ func (d *Device) Convolve(y, x, w, bias device.Tensor, c device.Convolution) {
 func (d *Device) ConvolveBackwardData(dx, dy, w device.Tensor, c device.Convolution, accumulate bool) {
 	g := newWindow(dx, dy, c)
 	g.CheckWeights(w)
-	parts := g.Parts()
-	outs, depth := g.Outs/parts, g.Size()/parts
+	groups := g.Groups
+	outs, depth := g.Outs/groups, g.Size()/groups
 	w, done := d.factor(w)
 	defer done()
 	weights := matrix(w, 0, depth, outs*depth)
@@ -133,14 +133,14 @@ func (d *Device) ConvolveBackwardData(dx, dy, w device.Tensor, c device.Convolut
 		d.gemm("gemm data", false, false, dy.Rows(), depth, g.Outs, matrix(dy, 0, g.Outs, 0), weights, accumulate, matrix(dx, 0, depth, 0), 1)
 		return
 	}
-	kernel, width := vector("col2im", g.Channels/parts)
+	kernel, width := vector("col2im", g.Channels/groups)
 	perImage, place := g.OutHeight*g.OutWidth, g.Height*g.Width*g.Channels
 	step := d.fitting(max(1, perImage*g.Size()))
 	for image := 0; image < g.Images; image += step {
 		images := min(step, g.Images-image)
 		n := images * perImage
 		fields := d.fields(&g, n)
-		d.gemm("gemm data", false, false, n, depth, outs, matrix(dy, image*perImage*g.Outs, g.Outs, outs), weights, false, matrix(fields, 0, g.Size(), depth), parts)
+		d.gemm("gemm data", false, false, n, depth, outs, matrix(dy, image*perImage*g.Outs, g.Outs, outs), weights, false, matrix(fields, 0, g.Size(), depth), groups)
 		bytes := size(fields) + int64(images*place)*elementSize(d.half)
 		target := uintptr(matrix(dx, image*place, 0, 0).Pointer)
 		d.launchFlat(kernel, images*place/width, bytes, g.arguments(target, fields, images*place, accumulate)...)
@@ -152,8 +152,8 @@ func (d *Device) ConvolveBackwardData(dx, dy, w device.Tensor, c device.Convolut
 func (d *Device) ConvolveBackwardWeights(dw, dbias, dy, x device.Tensor, c device.Convolution) {
 	g := newWindow(x, dy, c)
 	g.CheckWeights(dw)
-	rows, parts := dy.Rows(), g.Parts()
-	outs, depth := g.Outs/parts, g.Size()/parts
+	rows, groups := dy.Rows(), g.Groups
+	outs, depth := g.Outs/groups, g.Size()/groups
 	sums := matrix(dw, 0, depth, outs*depth)
 	if g.Direct() {
 		d.gemm("gemm weights", true, false, g.Outs, depth, rows, matrix(dy, 0, g.Outs, 0), matrix(x, 0, depth, 0), true, sums, 1)
@@ -163,7 +163,7 @@ func (d *Device) ConvolveBackwardWeights(dw, dbias, dy, x device.Tensor, c devic
 			n := min(step, rows-from)
 			fields := d.fields(&g, n)
 			d.gather(&g, fields, x, from, n)
-			d.gemm("gemm weights", true, false, outs, depth, n, matrix(dy, from*g.Outs, g.Outs, outs), matrix(fields, 0, g.Size(), depth), true, sums, parts)
+			d.gemm("gemm weights", true, false, outs, depth, n, matrix(dy, from*g.Outs, g.Outs, outs), matrix(fields, 0, g.Size(), depth), true, sums, groups)
 			d.Free(fields)
 		}
 	}
@@ -179,11 +179,11 @@ func (d *Device) ConvolveBackwardWeights(dw, dbias, dy, x device.Tensor, c devic
 // doubles is memory for n float64.
 func (d *Device) doubles(n int) device.Tensor { return d.Alloc(n, 2) }
 
-// blocks is how kernels walk over the rows of groups.
+// blocks is how kernels walk over the rows of views.
 type blocks struct {
 	grid          [3]int
 	block         [2]int
-	chunk, chunks int // rows of a block, blocks along the rows of a group
+	chunk, chunks int // rows of a block, blocks along the rows of a view
 }
 
 // sumRows and mapRows are how many rows a thread of a kernel that sums them, and
@@ -193,8 +193,8 @@ const (
 	mapRows = 4
 )
 
-// newBlocks divides groups of rows with so many channels, width of them a thread.
-func newBlocks(rows, channels, groups, width, rowsPerThread int) blocks {
+// newBlocks divides the rows of views with so many channels, width of them a thread.
+func newBlocks(rows, channels, views, width, rowsPerThread int) blocks {
 	packs, x := (channels+width-1)/width, 1
 	for x < 32 && x < packs {
 		x *= 2
@@ -206,25 +206,25 @@ func newBlocks(rows, channels, groups, width, rowsPerThread int) blocks {
 	}
 	chunk := max(y*rowsPerThread, (rows+most-1)/most)
 	chunks := (rows + chunk - 1) / chunk
-	return blocks{[3]int{(packs + x - 1) / x, chunks, groups}, [2]int{x, y}, chunk, chunks}
+	return blocks{[3]int{(packs + x - 1) / x, chunks, views}, [2]int{x, y}, chunk, chunks}
 }
 
 // BatchNorm implements device.Device.
 func (d *Device) BatchNorm(y, x, residual device.Tensor, b *device.BatchNorm) {
-	c, groups := x.Channels(), b.Groups
-	rows := x.Rows() / groups
-	mustBe(x.Rows()%groups == 0 && b.SavedMean.Len() == groups*c && b.Weight.Len() == c, "batch norm of %v in %d groups", x.Shape, groups)
+	c, views := x.Channels(), b.Views
+	rows := x.Rows() / views
+	mustBe(x.Rows()%views == 0 && b.SavedMean.Len() == views*c && b.Weight.Len() == c, "batch norm of %v of %d views", x.Shape, views)
 	if rows == 0 {
 		return
 	}
 	kernel, width := vector("batch_norm_sums", c)
-	at := newBlocks(rows, c, groups, width, sumRows)
-	partial := d.doubles(groups * at.chunks * 2 * c)
+	at := newBlocks(rows, c, views, width, sumRows)
+	partial := d.doubles(views * at.chunks * 2 * c)
 	d.launch(kernel, at.grid, at.block, size(x), partial, x, rows, at.chunk, c)
-	scale, shift := d.Alloc(groups, c), d.Alloc(groups, c)
-	d.launchFlat("batch_norm_statistics", c, size(partial), partial, x, rows, at.chunks, groups, c, b.Epsilon, b.RunningMomentum,
+	scale, shift := d.Alloc(views, c), d.Alloc(views, c)
+	d.launchFlat("batch_norm_statistics", c, size(partial), partial, x, rows, at.chunks, views, c, b.Epsilon, b.RunningMomentum,
 		b.Weight, b.Bias, b.SavedMean, b.SavedInvStd, scale, shift, b.RunningMean, b.RunningVar)
-	d.scaleShift(y, x, residual, scale, shift, b.ReLU, groups)
+	d.scaleShift(y, x, residual, scale, shift, b.ReLU, views)
 	d.Free(partial)
 	d.Free(scale)
 	d.Free(shift)
@@ -240,18 +240,18 @@ func (d *Device) BatchNormInference(y, x, residual device.Tensor, b *device.Batc
 	d.Free(shift)
 }
 
-// scaleShift computes y = relu(x scale + shift + residual) by groups.
-func (d *Device) scaleShift(y, x, residual, scale, shift device.Tensor, relu bool, groups int) {
-	c, rows := x.Channels(), x.Rows()/groups
+// scaleShift computes y = relu(x scale + shift + residual) by views.
+func (d *Device) scaleShift(y, x, residual, scale, shift device.Tensor, relu bool, views int) {
+	c, rows := x.Channels(), x.Rows()/views
 	kernel, width := vector("batch_norm_apply", c)
-	at := newBlocks(rows, c, groups, width, mapRows)
+	at := newBlocks(rows, c, views, width, mapRows)
 	d.launch(kernel, at.grid, at.block, size(x)+size(y)+size(residual), y, x, residual, scale, shift, relu, rows, at.chunk, c)
 }
 
 // BatchNormBackward implements device.Device.
 func (d *Device) BatchNormBackward(dx, dy, x, y device.Tensor, b *device.BatchNorm) {
-	c, groups := x.Channels(), b.Groups
-	rows := x.Rows() / groups
+	c, views := x.Channels(), b.Views
+	rows := x.Rows() / views
 	if rows == 0 {
 		return
 	}
@@ -262,13 +262,13 @@ func (d *Device) BatchNormBackward(dx, dy, x, y device.Tensor, b *device.BatchNo
 		bytes += size(dy) + size(y)
 	}
 	kernel, width := vector("batch_norm_backward_sums", c)
-	at := newBlocks(rows, c, groups, width, sumRows)
-	partial := d.doubles(groups * at.chunks * 2 * c)
+	at := newBlocks(rows, c, views, width, sumRows)
+	partial := d.doubles(views * at.chunks * 2 * c)
 	d.launch(kernel, at.grid, at.block, bytes, partial, dy, x, output, b.SavedMean, rows, at.chunk, c)
-	k := d.Alloc(groups, 3, c)
-	d.launchFlat("batch_norm_gradients", c, size(partial), partial, rows, at.chunks, groups, c, b.Weight, b.SavedInvStd, b.WeightGrad, b.BiasGrad, k)
+	k := d.Alloc(views, 3, c)
+	d.launchFlat("batch_norm_gradients", c, size(partial), partial, rows, at.chunks, views, c, b.Weight, b.SavedInvStd, b.WeightGrad, b.BiasGrad, k)
 	kernel, width = vector("batch_norm_backward_apply", c)
-	at = newBlocks(rows, c, groups, width, mapRows)
+	at = newBlocks(rows, c, views, width, mapRows)
 	d.launch(kernel, at.grid, at.block, size(dx)+size(dy)+size(x), dx, dy, x, b.SavedMean, k, rows, at.chunk, c)
 	d.Free(partial)
 	d.Free(k)

@@ -228,7 +228,8 @@ func testConvolution(h *harness) {
 		{1, 4, 3, 8, 4, device.Convolution{Kernel: 1, Stride: 1, Groups: 2}, false},
 		{1, 20, 20, 2, 3, device.Convolution{Kernel: 3, Stride: 1, Padding: 1}, true},
 	} {
-		x, w := h.random(c.n, c.rows, c.cols, c.in), h.random(c.out, c.Kernel, c.Kernel, c.in/c.Parts())
+		c.Convolution = c.Explicit()
+		x, w := h.random(c.n, c.rows, c.cols, c.in), h.random(c.out, c.Kernel, c.Kernel, c.in/c.Groups)
 		var bias array
 		var dbias device.Tensor
 		if c.bias {
@@ -266,8 +267,8 @@ func testConvolution(h *harness) {
 func testBatchNorm(h *harness) {
 	const epsilon, momentum = 1e-5, 0.1
 	for _, c := range []struct {
-		n, rows, cols, channels, groups int
-		residual, relu                  bool
+		n, rows, cols, channels, views int
+		residual, relu                 bool
 	}{
 		{3, 5, 4, 6, 1, false, true},
 		{4, 3, 3, 5, 2, true, true},
@@ -285,9 +286,9 @@ func testBatchNorm(h *harness) {
 		if c.residual {
 			residual = h.random(shape...)
 		}
-		forward := func() array { return batchNorm(x, residual, weight, bias, c.groups, c.relu, epsilon) }
+		forward := func() array { return batchNorm(x, residual, weight, bias, c.views, c.relu, epsilon) }
 		y, dy := forward(), h.random(shape...)
-		what := fmt.Sprintf("%v in %d groups, residual %v, ReLU %v: ", shape, c.groups, c.residual, c.relu)
+		what := fmt.Sprintf("%v of %d views, residual %v, ReLU %v: ", shape, c.views, c.residual, c.relu)
 
 		runningMean, runningVar := h.random(c.channels), h.random(c.channels)
 		for i := range runningVar.data {
@@ -296,9 +297,9 @@ func testBatchNorm(h *harness) {
 		beforeW, beforeB := h.random(c.channels), h.random(c.channels)
 		op := &device.BatchNorm{
 			Weight: h.put(weight), Bias: h.put(bias), RunningMean: h.put(runningMean), RunningVar: h.put(runningVar),
-			SavedMean: h.garbage(c.groups, c.channels), SavedInvStd: h.garbage(c.groups, c.channels),
+			SavedMean: h.garbage(c.views, c.channels), SavedInvStd: h.garbage(c.views, c.channels),
 			WeightGrad: h.put(beforeW), BiasGrad: h.put(beforeB),
-			Groups: c.groups, Epsilon: epsilon, RunningMomentum: momentum, ReLU: c.relu,
+			Views: c.views, Epsilon: epsilon, RunningMomentum: momentum, ReLU: c.relu,
 		}
 		tx, ty, tr := h.activation(x), h.output(shape...), h.activation(residual)
 
@@ -318,11 +319,11 @@ func testBatchNorm(h *harness) {
 
 		h.d.BatchNorm(ty, tx, tr, op)
 		h.equal(what+"y", ty, y)
-		perGroup := len(x.data) / c.groups
-		for g := range c.groups {
+		perView := len(x.data) / c.views
+		for g := range c.views {
 			for ch := range c.channels {
-				m, v := moments(x.data[g*perGroup:(g+1)*perGroup], ch, c.channels)
-				n := float64(perGroup / c.channels)
+				m, v := moments(x.data[g*perView:(g+1)*perView], ch, c.channels)
+				n := float64(perView / c.channels)
 				runningMean.data[ch] += momentum * (m - runningMean.data[ch])
 				runningVar.data[ch] += momentum * (v*n/(n-1) - runningVar.data[ch])
 			}
@@ -354,15 +355,15 @@ func testLargeBatchNorm(h *harness) {
 }
 
 func largeBatchNorm(h *harness, channels int) {
-	const groups = 2
+	const views = 2
 	shape := []int{4, 40, 25, channels}
 	x, residual, weight, bias, dy := h.random(shape...), h.random(shape...), h.random(channels), h.random(channels), h.random(shape...)
 	op := &device.BatchNorm{
 		Weight: h.put(weight), Bias: h.put(bias), RunningMean: h.zeros(channels), RunningVar: h.zeros(channels),
-		SavedMean: h.garbage(groups, channels), SavedInvStd: h.garbage(groups, channels),
-		WeightGrad: h.zeros(channels), BiasGrad: h.zeros(channels), Groups: groups, Epsilon: 1e-5, RunningMomentum: 0.1,
+		SavedMean: h.garbage(views, channels), SavedInvStd: h.garbage(views, channels),
+		WeightGrad: h.zeros(channels), BiasGrad: h.zeros(channels), Views: views, Epsilon: 1e-5, RunningMomentum: 0.1,
 	}
-	forward := func() array { return batchNorm(x, residual, weight, bias, groups, false, op.Epsilon) }
+	forward := func() array { return batchNorm(x, residual, weight, bias, views, false, op.Epsilon) }
 	y, dx, dr, tx := h.output(shape...), h.output(shape...), h.activation(dy), h.activation(x)
 	h.d.BatchNorm(y, tx, h.activation(residual), op)
 	h.equal("y", y, forward())
@@ -583,7 +584,7 @@ func testEmptyBatch(h *harness) {
 	mean := h.random(2)
 	b := &device.BatchNorm{
 		Weight: h.zeros(2), Bias: h.zeros(2), RunningMean: h.put(mean), RunningVar: h.zeros(2), SavedMean: h.zeros(1, 2), SavedInvStd: h.zeros(1, 2),
-		WeightGrad: h.zeros(2), BiasGrad: h.zeros(2), Groups: 1, Epsilon: 1e-5, RunningMomentum: 0.1, ReLU: true,
+		WeightGrad: h.zeros(2), BiasGrad: h.zeros(2), Views: 1, Epsilon: 1e-5, RunningMomentum: 0.1, ReLU: true,
 	}
 	h.d.BatchNorm(empty(), empty(), device.Tensor{}, b)
 	h.d.BatchNormBackward(empty(), empty(), empty(), empty(), b)

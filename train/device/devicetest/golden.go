@@ -60,11 +60,7 @@ func (g goldenFile) array(name string) array {
 	if err != nil {
 		g.Fatal(err)
 	}
-	a := array{data: values}
-	for _, n := range t.Shape {
-		a.shape = append(a.shape, int(n))
-	}
-	return a
+	return array{t.Shape, values}
 }
 
 // channelsLast reads an N x C x H x W tensor as N x H x W x C.
@@ -108,7 +104,7 @@ func testGoldenLayers(h *harness) {
 	b := &device.BatchNorm{
 		Weight: h.put(g.array("bn_relu.weight")), Bias: h.put(g.array("bn_relu.bias")),
 		RunningMean: h.zeros(n), RunningVar: h.put(ones), SavedMean: h.garbage(1, n), SavedInvStd: h.garbage(1, n),
-		WeightGrad: h.zeros(n), BiasGrad: h.zeros(n), Groups: 1, Epsilon: 1e-5, RunningMomentum: 0.1, ReLU: true,
+		WeightGrad: h.zeros(n), BiasGrad: h.zeros(n), Views: 1, Epsilon: 1e-5, RunningMomentum: 0.1, ReLU: true,
 	}
 	y := h.output(x.Shape...)
 	h.d.BatchNorm(y, x, device.Tensor{}, b)

@@ -25,6 +25,7 @@ func (a array) at(n, h, w, c int) int {
 }
 
 func convolve(x, w, bias array, c device.Convolution) array {
+	c = c.Explicit()
 	y := newArray(x.shape[0], c.Output(x.shape[1]), c.Output(x.shape[2]), w.shape[0])
 	for n := range y.shape[0] {
 		for oh := range y.shape[1] {
@@ -34,7 +35,7 @@ func convolve(x, w, bias array, c device.Convolution) array {
 					if bias.data != nil {
 						sum = bias.data[co]
 					}
-					first := co / (w.shape[0] / c.Parts()) * w.shape[3] // channel of the group
+					first := co / (w.shape[0] / c.Groups) * w.shape[3] // channel of the group
 					each(c, x, oh, ow, func(kh, kw, h, wd int) {
 						for ci := range w.shape[3] {
 							sum += x.data[x.at(n, h, wd, first+ci)] * w.data[w.at(co, kh, kw, ci)]
@@ -48,23 +49,23 @@ func convolve(x, w, bias array, c device.Convolution) array {
 	return y
 }
 
-func batchNorm(x, residual, weight, bias array, groups int, relu bool, epsilon float64) array {
+func batchNorm(x, residual, weight, bias array, views int, relu bool, epsilon float64) array {
 	y := newArray(x.shape...)
 	channels := x.shape[3]
-	perGroup := len(x.data) / groups
-	for g := range groups {
-		xs, ys := x.data[g*perGroup:(g+1)*perGroup], y.data[g*perGroup:(g+1)*perGroup]
+	perView := len(x.data) / views
+	for v := range views {
+		xs, ys := x.data[v*perView:(v+1)*perView], y.data[v*perView:(v+1)*perView]
 		for c := range channels {
 			mean, variance := moments(xs, c, channels)
 			for i := c; i < len(xs); i += channels {
-				v := weight.data[c]*(xs[i]-mean)/math.Sqrt(variance+epsilon) + bias.data[c]
+				value := weight.data[c]*(xs[i]-mean)/math.Sqrt(variance+epsilon) + bias.data[c]
 				if residual.data != nil {
-					v += residual.data[g*perGroup+i]
+					value += residual.data[v*perView+i]
 				}
 				if relu {
-					v = max(v, 0)
+					value = max(value, 0)
 				}
-				ys[i] = v
+				ys[i] = value
 			}
 		}
 	}
@@ -235,9 +236,10 @@ func crop(coords array, n int) (c [4]float32) {
 
 // each visits the places of x in the window of output (oh, ow).
 func each(c device.Convolution, x array, oh, ow int, visit func(kh, kw, h, w int)) {
+	c = c.Explicit()
 	for kh := range c.Kernel {
 		for kw := range c.Kernel {
-			h, w := oh*c.Stride-c.Padding+kh*c.Spacing(), ow*c.Stride-c.Padding+kw*c.Spacing()
+			h, w := oh*c.Stride-c.Padding+kh*c.Dilation, ow*c.Stride-c.Padding+kw*c.Dilation
 			if h >= 0 && h < x.shape[1] && w >= 0 && w < x.shape[2] {
 				visit(kh, kw, h, w)
 			}

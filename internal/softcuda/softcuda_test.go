@@ -1,8 +1,8 @@
 //go:build cuda
 
-// Package softdevice tests the software device: that it finds what it is there
+// Package softcuda tests the software device: that it finds what it is there
 // to find, and does not find it in sound code.
-package softdevice
+package softcuda
 
 import (
 	"os"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the software device: a library under the names of CUDA's.
 #
-#   softdevice/build.sh INCLUDE OUT
+#   softcuda/build.sh INCLUDE OUT
 #
 # INCLUDE has CUDA's headers. A program built with -tags cuda finds the device
 # with LD_LIBRARY_PATH=OUT.
