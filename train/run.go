@@ -11,6 +11,7 @@ import (
 	"github.com/seed-436d2970/pixpro/pipeline"
 	"github.com/seed-436d2970/pixpro/shards"
 	"github.com/seed-436d2970/pixpro/train/device"
+	_ "github.com/seed-436d2970/pixpro/train/device/cpu" // which every machine has
 	"github.com/seed-436d2970/pixpro/train/options"
 )
 
@@ -23,8 +24,8 @@ import (
 // returns the context's error. Options that cannot be used are an
 // *options.Error.
 //
-// Devices are opened by name: import their packages, such as train/device/cpu.
-// For pairs from elsewhere than shards, see New and Trainer.Run.
+// Devices other than the processor are found by name once their packages are
+// imported, such as train/device/cuda. For pairs from elsewhere than shards, see New and Trainer.Run.
 func Run(ctx context.Context, o Options, l Listener) (last Metrics, err error) {
 	if err := o.Validate(); err != nil {
 		return last, fmt.Errorf("train: %w", err)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"strings"
 
-	_ "github.com/seed-436d2970/pixpro/train/device/cpu"
 	_ "github.com/seed-436d2970/pixpro/train/device/cuda"
 	"github.com/seed-436d2970/pixpro/train/options"
 )
