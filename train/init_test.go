@@ -47,7 +47,7 @@ func TestInitCopiesEveryKeyHead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r := trainer.Init(); len(r.Random) > 0 {
+	if r := trainer.InitReport(); len(r.Random) > 0 {
 		t.Errorf("left at random: %v", r.Random)
 	}
 }
@@ -94,7 +94,7 @@ func TestInitTakesWhatFits(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			r := trainer.Init()
+			r := trainer.InitReport()
 			if got := [4]int{len(r.Taken), len(r.Copied), len(r.Random), len(r.Left)}; got != [4]int{c.taken, c.copied, c.random, c.left} {
 				t.Errorf("taken, copied, random, left are %v in %s", got, r)
 			}

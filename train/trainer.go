@@ -189,9 +189,9 @@ func (t *Trainer) Finished() bool {
 	return r != nil && (t.position.Epoch >= int64(t.cfg.Epochs) || t.cfg.Epochs == r.Options.Epochs && t.step == r.State.Schedule.Steps)
 }
 
-// Init says what a new run took from the file that it starts from, nil if
+// InitReport says what a new run took from the file that it starts from, nil if
 // there is none.
-func (t *Trainer) Init() *InitReport { return t.init }
+func (t *Trainer) InitReport() *InitReport { return t.init }
 
 // Position is where the run's stream of batches must go on.
 func (t *Trainer) Position() pipeline.Position { return t.position }

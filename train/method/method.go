@@ -70,6 +70,25 @@ func (s *Step) compare(queries, keys *nn.Var, share float64, compute func(losses
 	return r
 }
 
+// Sum returns scale times the sum of losses, and puts that gradient on them:
+// what a loss that is composed of operations on the step's Tape ends with. It
+// consumes losses, of any shape.
+func (s *Step) Sum(losses *nn.Var, scale float64) float64 {
+	d := s.Device
+	values := make([]float32, losses.Value.Len())
+	d.Download(values, losses.Value)
+	var sum float64
+	for i, l := range values {
+		sum += float64(l)
+		values[i] = float32(scale)
+	}
+	gradient := d.Alloc(losses.Value.Shape...)
+	d.Upload(gradient, values)
+	losses.AddGrad(gradient)
+	losses.Release()
+	return scale * sum
+}
+
 // MeanStd is Result.ProjectionStd of unit vectors, the rows of t: the mean over
 // the channels of the standard deviation over the rows.
 func MeanStd(d device.Device, t device.Tensor) float64 {
