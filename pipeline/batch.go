@@ -33,9 +33,9 @@ type paramColumns struct {
 	blurSigma                 []float64
 }
 
-// ViewBatch is the typed window on rec. It fails if rec is not of the schema
+// NewBatch opens the typed window on rec. It fails if rec is not of the schema
 // that Schema describes, whoever made it.
-func ViewBatch(rec arrow.Record) (Batch, error) {
+func NewBatch(rec arrow.Record) (Batch, error) {
 	size, dtype, err := ViewsOf(rec.Schema())
 	if err != nil {
 		return Batch{}, err

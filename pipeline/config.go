@@ -9,7 +9,6 @@ import (
 
 	"github.com/seed-436d2970/pixpro/augment"
 	"github.com/seed-436d2970/pixpro/internal/cpu"
-	"github.com/seed-436d2970/pixpro/shards"
 )
 
 // MaxSize is the largest side of a view in pixels.
@@ -37,7 +36,7 @@ type Position struct {
 // Config says what Open reads and how. Dataset, Recipe, Size and BatchSize are
 // needed; the zero values of the others are usable.
 type Config struct {
-	Dataset   *shards.Dataset
+	Dataset   Dataset
 	Recipe    augment.Recipe
 	Size      int // side of a view in pixels
 	BatchSize int // pairs a record batch
@@ -75,9 +74,9 @@ type Config struct {
 	// included: it must release one to get another. 0: 4.
 	Batches int
 
-	// OnEvent, if not nil, is called by Next with each BadSample and EpochEnd, in
-	// an order that does not depend on Workers. It must not call the pipeline.
-	OnEvent func(Event)
+	// Listener is told by Next of each BadSample and EpochEnd, in an order that
+	// does not depend on Workers.
+	Listener Listener
 	// Allocator is where the memory of records comes from. nil: Go's heap.
 	Allocator memory.Allocator
 }

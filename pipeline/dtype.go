@@ -7,7 +7,7 @@ type DType string
 
 const (
 	Uint8 DType = "uint8" // 0-255, for consumers that normalise themselves
-	// Float32 views are normalised by Mean and Std, with the same bits as
+	// Float32 views are normalised by ImageNet, with the same bits as
 	// torchvision's ToTensor and Normalize: four times the bytes.
 	Float32 DType = "float32"
 )
@@ -23,11 +23,14 @@ func (d DType) arrowType() arrow.FixedWidthDataType {
 // bytes is the size of an element.
 func (d DType) bytes() int { return d.arrowType().Bytes() }
 
-// normalized has, for R, G and B, what each of the 256 levels becomes.
+// normalized has, for R, G and B, what each of the 256 levels becomes: in the
+// single precision of torchvision's operations, where devices that normalise
+// Uint8 views compute in double precision and round once.
 var normalized = func() (table [3][256]float32) {
+	n := ImageNet()
 	for c := range table {
 		for v := range table[c] {
-			table[c][v] = (float32(v)/255 - float32(Mean[c])) / float32(Std[c])
+			table[c][v] = (float32(v)/255 - float32(n.Mean[c])) / float32(n.Std[c])
 		}
 	}
 	return table

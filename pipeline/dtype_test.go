@@ -17,11 +17,11 @@ func TestFloat32ViewsAreNormalizedUint8Views(t *testing.T) {
 	floats := checked(t, context.Background(), cfg)
 	pairs := 0
 	for levels.Next() && floats.Next() {
-		a, err := ViewBatch(levels.Record())
+		a, err := NewBatch(levels.Record())
 		if err != nil {
 			t.Fatal(err)
 		}
-		b, err := ViewBatch(floats.Record())
+		b, err := NewBatch(floats.Record())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -33,8 +33,8 @@ func TestFloat32ViewsAreNormalizedUint8Views(t *testing.T) {
 			for i, level := range a.Views(v) {
 				channel := i / (8 * 8) % 3
 				want := float32(level) / 255
-				want -= float32(Mean[channel])
-				want /= float32(Std[channel])
+				want -= float32(ImageNet().Mean[channel])
+				want /= float32(ImageNet().Std[channel])
 				if got := b.Floats(v)[i]; math.Float32bits(got) != math.Float32bits(want) {
 					t.Fatalf("view %d, number %d: level %d became %v, want %v", v+1, i, level, got, want)
 				}

@@ -1,9 +1,17 @@
 package pipeline
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/seed-436d2970/pixpro/internal/event"
+)
 
 // Event is something that happened on the way: a BadSample or an EpochEnd.
-type Event interface{ event() }
+type Event = event.Event
+
+// Listener is told of events, in order and never by two goroutines at once. It
+// must not call the pipeline.
+type Listener = event.Listener
 
 // BadSample says that a sample could not be read or decoded. Its batch is
 // shorter by it.
@@ -13,8 +21,6 @@ type BadSample struct {
 	Key   string // empty if even that could not be read
 	Err   error
 }
-
-func (BadSample) event() {}
 
 func (b BadSample) String() string {
 	return fmt.Sprintf("epoch %d: sample %d (%s): %v", b.Epoch, b.Index, b.Key, b.Err)
@@ -26,8 +32,6 @@ type EpochEnd struct {
 	Bad   int64 // samples left out of this epoch, since Start
 	Stats Stats // since Open
 }
-
-func (EpochEnd) event() {}
 
 func (e EpochEnd) String() string {
 	return fmt.Sprintf("epoch %d: at its end, with %d bad samples; %.1f pairs/s so far", e.Epoch, e.Bad, e.Stats.PairsPerSecond())

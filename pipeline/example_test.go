@@ -43,7 +43,7 @@ func Example() {
 	}
 	defer p.Close()
 	for p.Next() {
-		batch, err := pipeline.ViewBatch(p.Record())
+		batch, err := pipeline.NewBatch(p.Record())
 		if err != nil {
 			fmt.Println(err)
 			return

@@ -140,7 +140,7 @@ type row struct {
 
 func rowsOf(tb testing.TB, rec arrow.Record) []row {
 	tb.Helper()
-	b, err := ViewBatch(rec)
+	b, err := NewBatch(rec)
 	if err != nil {
 		tb.Fatal(err)
 	}

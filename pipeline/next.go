@@ -116,9 +116,7 @@ func (p *Pipeline) complete(b *batch) {
 		p.ended = p.stats.pairs.Add(int64(rows)) == p.cfg.Limit
 	}
 	if p.position.Epoch != b.epoch {
-		if p.cfg.OnEvent != nil {
-			p.cfg.OnEvent(EpochEnd{Epoch: b.epoch, Bad: p.epochBad, Stats: p.Stats()})
-		}
+		p.cfg.Listener.Tell(EpochEnd{Epoch: b.epoch, Bad: p.epochBad, Stats: p.Stats()})
 		p.epochBad = 0
 	}
 }
@@ -157,9 +155,7 @@ func (p *Pipeline) bad(b *batch, s *slot) error {
 	event := BadSample{Epoch: b.epoch, Index: s.sample.Index, Key: s.sample.Key, Err: s.err}
 	p.epochBad++
 	p.stats.bad.Add(1)
-	if p.cfg.OnEvent != nil {
-		p.cfg.OnEvent(event)
-	}
+	p.cfg.Listener.Tell(event)
 	if p.epochBad > p.cfg.maxBad(p.plan.length) {
 		return &TooManyBadError{Epoch: b.epoch, Bad: p.epochBad, Samples: p.plan.length, Last: event}
 	}

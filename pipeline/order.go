@@ -29,7 +29,7 @@ func newPlan(cfg *Config) plan {
 	}
 	if window, _ := cfg.Shuffle.window(); window > 0 { // Validate had a look at the error
 		p.window = min(window, p.samples)
-		p.shards = shardRanges(cfg.Dataset.Manifest())
+		p.shards = shardRanges(cfg.Dataset)
 	}
 	return p
 }
@@ -51,7 +51,8 @@ func (p *plan) normal(pos Position) Position {
 	return pos
 }
 
-// place is where in the epoch the rank's sample number offset is.
+// place is the place in the epoch, among the samples of all ranks, of the sample
+// that this rank has at the given offset.
 func (p *plan) place(offset int64) int64 { return offset*p.world + p.rank }
 
 // order is what comes when in an epoch.

@@ -218,7 +218,7 @@ func TestBadSampleInABatch(t *testing.T) {
 		var events []string
 		cfg.Dataset = dataset(t, n, bad)
 		cfg.Workers = workers
-		cfg.OnEvent = func(e Event) {
+		cfg.Listener = func(e Event) {
 			switch e := e.(type) {
 			case BadSample:
 				events = append(events, fmt.Sprintf("epoch %d, index %d, %s, %t", e.Epoch, e.Index, e.Key, e.Err != nil))
@@ -252,7 +252,7 @@ func TestTruncatedFilesAreDeterministic(t *testing.T) {
 		cfg.Epochs, cfg.Workers, cfg.KeepLast = 2, workers, true
 		var events []string
 		reported := map[Position]bool{}
-		cfg.OnEvent = func(e Event) {
+		cfg.Listener = func(e Event) {
 			events = append(events, strings.Split(fmt.Sprint(e), ";")[0]) // without the speed
 			if bad, ok := e.(BadSample); ok {
 				reported[Position{Epoch: bad.Epoch, Offset: bad.Index}] = true
@@ -387,7 +387,7 @@ func TestScaledDecodeChangesOnlyPixels(t *testing.T) {
 		if !p.Next() {
 			t.Fatal(p.Err())
 		}
-		b, err := ViewBatch(p.Record())
+		b, err := NewBatch(p.Record())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -431,7 +431,7 @@ func TestViewsCanBeMadeAgain(t *testing.T) {
 	pixels := 3 * cfg.Size * cfg.Size
 	view := augment.Planes{Width: cfg.Size, Height: cfg.Size, Pix: make([]uint8, pixels)}
 	for p.Next() {
-		b, err := ViewBatch(p.Record())
+		b, err := NewBatch(p.Record())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -637,8 +637,9 @@ func TestStopping(t *testing.T) {
 	})
 	t.Run("by an error", func(t *testing.T) {
 		cfg := cfg
-		cfg.Dataset = dataset(t, 8)
-		if err := cfg.Dataset.Close(); err != nil {
+		closed := dataset(t, 8)
+		cfg.Dataset = closed
+		if err := closed.Close(); err != nil {
 			t.Fatal(err)
 		}
 		p := checked(t, context.Background(), cfg)
@@ -717,7 +718,7 @@ func TestConfigErrors(t *testing.T) {
 	}
 }
 
-func TestViewBatchRefusesOtherRecords(t *testing.T) {
+func TestNewBatchRefusesOtherRecords(t *testing.T) {
 	p := checked(t, context.Background(), config(t, dataset(t, 4)))
 	if !p.Next() {
 		t.Fatal(p.Err())
@@ -742,7 +743,7 @@ func TestViewBatchRefusesOtherRecords(t *testing.T) {
 		"a new name":    {renamed, "column 2 is class int32, want label int32"},
 		"no view":       {swapped, "want view1"},
 	} {
-		if _, err := ViewBatch(c.rec); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := NewBatch(c.rec); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: error is %v, want %q in it", name, err, c.want)
 		}
 	}

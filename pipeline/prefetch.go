@@ -1,10 +1,6 @@
 package pipeline
 
-import (
-	"context"
-
-	"github.com/seed-436d2970/pixpro/shards"
-)
+import "context"
 
 // prefetchSamples of this rank are asked for ahead of the one that is read,
 // enough for a disk to have something to choose from. With windows it is a
@@ -14,7 +10,7 @@ const prefetchSamples = 256
 // prefetcher asks the system for samples ahead of their use, so that readers
 // find them in memory. It belongs to the goroutine that plans.
 type prefetcher struct {
-	dataset *shards.Dataset
+	dataset Dataset
 	plan    *plan
 	epochs  int64 // 0: without end
 	ahead   int64 // places of the epoch

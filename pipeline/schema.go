@@ -23,12 +23,37 @@ const (
 	MetaStd     = "pixpro.std"
 )
 
-// Mean and Std are what consumers normalise Uint8 views with, v/255 minus mean
-// by standard deviation: the usual figures of ImageNet.
-var (
-	Mean = [3]float64{0.485, 0.456, 0.406}
-	Std  = [3]float64{0.229, 0.224, 0.225}
-)
+// Normalization is what consumers normalise Uint8 views with: the mean is taken
+// from v/255, and the rest divided by the standard deviation.
+type Normalization struct {
+	Mean, Std [3]float64 // of R, G and B
+}
+
+// ImageNet has the usual figures, those of ImageNet's training set.
+func ImageNet() Normalization {
+	return Normalization{Mean: [3]float64{0.485, 0.456, 0.406}, Std: [3]float64{0.229, 0.224, 0.225}}
+}
+
+// NormalizationOf is the normalization that a schema of record batches asks for.
+func NormalizationOf(schema *arrow.Schema) (n Normalization, err error) {
+	for key, to := range map[string]*[3]float64{MetaMean: &n.Mean, MetaStd: &n.Std} {
+		text, ok := schema.Metadata().GetValue(key)
+		if !ok {
+			return n, fmt.Errorf("pipeline: the schema's metadata lack %s", key)
+		}
+		var numbers []float64
+		if err := json.Unmarshal([]byte(text), &numbers); err != nil || len(numbers) != 3 {
+			return n, fmt.Errorf("pipeline: the schema's %s is %q, must be three numbers", key, text)
+		}
+		*to = [3]float64(numbers)
+	}
+	for c, std := range n.Std {
+		if !(std > 0) {
+			return n, fmt.Errorf("pipeline: the schema's %s has %g for channel %d, must be above 0", MetaStd, std, c)
+		}
+	}
+	return n, nil
+}
 
 // columns of a record, in order. Those of the second view follow their first.
 const (
@@ -100,8 +125,8 @@ func Schema(size int, dtype DType, recipe augment.Recipe, seed uint64) (*arrow.S
 		MetaVersion: strconv.Itoa(SchemaVersion),
 		MetaRecipe:  string(recipeJSON),
 		MetaSeed:    strconv.FormatUint(seed, 10),
-		MetaMean:    jsonNumbers(Mean),
-		MetaStd:     jsonNumbers(Std),
+		MetaMean:    jsonNumbers(ImageNet().Mean),
+		MetaStd:     jsonNumbers(ImageNet().Std),
 	})
 	return arrow.NewSchema(fields(size, dtype), &metadata), nil
 }

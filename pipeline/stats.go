@@ -82,9 +82,9 @@ const (
 )
 
 // Bottleneck is the stage that the others wait for: what to make faster first.
-// Next and the consumer's release of batches wait for each other; whichever
-// does so longer is not to blame. Among workers, reading is what they wait for
-// longer than they work.
+// It is the consumer if the pipeline waits longer for it to release batches than
+// it waits for batches; reading if the workers wait longer for images than they
+// work; otherwise the longer part of the workers' work.
 func (s Stats) Bottleneck() Stage {
 	switch {
 	case s.BatchWait > s.ConsumerWait:

@@ -2,8 +2,6 @@ package pipeline
 
 import (
 	"sort"
-
-	"github.com/seed-436d2970/pixpro/shards"
 )
 
 // blockRows neighbours of a shard stay together until windows mix them: with
@@ -20,12 +18,16 @@ const (
 // shardRange is the rows of the dataset that are in one shard.
 type shardRange struct{ first, rows int64 }
 
-func shardRanges(m shards.Manifest) []shardRange {
-	ranges := make([]shardRange, len(m.Shards))
+func shardRanges(d Dataset) []shardRange {
+	rows := []int64{d.Len()}
+	if sharded, ok := d.(ShardedDataset); ok {
+		rows = sharded.ShardRows()
+	}
+	ranges := make([]shardRange, len(rows))
 	next := int64(0)
-	for i, s := range m.Shards {
-		ranges[i] = shardRange{next, s.Rows}
-		next += s.Rows
+	for i, n := range rows {
+		ranges[i] = shardRange{next, n}
+		next += n
 	}
 	return ranges
 }

@@ -86,6 +86,15 @@ func errRows(info ShardInfo, rows int64) *CorruptError {
 // Len is the number of samples.
 func (d *Dataset) Len() int64 { return d.manifest.Rows }
 
+// ShardRows are the numbers of rows of the shards, in order.
+func (d *Dataset) ShardRows() []int64 {
+	rows := make([]int64, len(d.manifest.Shards))
+	for i, s := range d.manifest.Shards {
+		rows[i] = s.Rows
+	}
+	return rows
+}
+
 // Classes are the names of the labels, from 0.
 func (d *Dataset) Classes() []string { return slices.Clone(d.manifest.Classes) }
 

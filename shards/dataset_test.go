@@ -119,7 +119,7 @@ func TestUnreadableMapIsAnError(t *testing.T) {
 func TestVerifyFindsNothingWrong(t *testing.T) {
 	out := write(t, classTree(t, 40), 8<<10)
 	var last VerifyProgress
-	report, err := Verify(context.Background(), out, VerifyConfig{Deep: true, Progress: func(p VerifyProgress) { last = p }})
+	report, err := Verify(context.Background(), out, VerifyConfig{Deep: true, Listener: func(e Event) { last = e.(VerifyProgress) }})
 	if err != nil {
 		t.Fatal(err)
 	}

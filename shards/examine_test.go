@@ -196,7 +196,8 @@ func TestChangingInput(t *testing.T) {
 		"a file that goes": {folder, func() error { return os.Remove(filepath.Join(folder, "c", "59.png")) }, "no such file"},
 	} {
 		cfg := WriteConfig{In: c.in, Out: filepath.Join(t.TempDir(), "out"), Workers: 1}
-		cfg.Progress = func(p WriteProgress) {
+		cfg.Listener = func(e Event) {
+			p := e.(WriteProgress)
 			if p.Files == 1 {
 				if err := c.change(); err != nil {
 					t.Error(err)

@@ -101,9 +101,8 @@ func (d *Dataset) Scan(ctx context.Context, visit func(s Sample)) error {
 // scan visits all rows; it does not look at their images.
 func (s *shard) scan(visit func(r Sample)) error {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	s.once.Do(func() { s.err = s.open() })
-	if s.err != nil {
-		return s.err
+	if err := s.ready(); err != nil {
+		return err
 	}
 	for n := range s.file.blocks {
 		row := int64(0)

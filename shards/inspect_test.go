@@ -109,3 +109,19 @@ func TestScanVisitsHeads(t *testing.T) {
 		t.Errorf("cancelled: %v", err)
 	}
 }
+
+// TestForgetWorksAfterScan scans a dataset, which maps its shards, and finds
+// that Forget knows that they are mapped.
+func TestForgetWorksAfterScan(t *testing.T) {
+	in := tree(t, map[string][]byte{"cat/1.png": picture(t, "png", 3, 3, 1), "dog/2.png": picture(t, "png", 3, 3, 2)})
+	out, _ := shardInto(t, WriteConfig{In: in, ShardSize: 1})
+	d := open(t, out)
+	if err := d.Scan(context.Background(), func(Sample) {}); err != nil {
+		t.Fatal(err)
+	}
+	for i, s := range d.shards {
+		if !s.mapped.Load() {
+			t.Errorf("shard %d was scanned, and is not among those that Forget tells the system of", i)
+		}
+	}
+}

@@ -38,8 +38,8 @@ type VerifyProgress struct {
 type VerifyConfig struct {
 	// Deep decodes every image, too.
 	Deep bool
-	// Progress, if not nil, is told how far it is; calls do not overlap.
-	Progress func(VerifyProgress)
+	// Listener is told of VerifyProgress.
+	Listener Listener
 }
 
 // Verify checks the shard folder dir: the manifest, and for every shard its
@@ -52,7 +52,7 @@ func Verify(ctx context.Context, dir string, cfg VerifyConfig) (VerifyReport, er
 	if err != nil {
 		return VerifyReport{}, err
 	}
-	v := &verifier{dir: dir, manifest: m, progress: cfg.Progress}
+	v := &verifier{dir: dir, manifest: m, listen: cfg.Listener}
 	if cfg.Deep {
 		v.decoders = newDecoders(cpu.Cores())
 	}
@@ -91,9 +91,9 @@ type verifier struct {
 	manifest Manifest
 	decoders decoders // nil: images are not decoded
 
-	mu       sync.Mutex
-	done     VerifyProgress
-	progress func(VerifyProgress)
+	mu     sync.Mutex
+	done   VerifyProgress
+	listen Listener
 }
 
 // shard checks one shard against the manifest.
@@ -143,9 +143,7 @@ func (v *verifier) advance(n int64) {
 }
 
 func (v *verifier) report() {
-	if v.progress != nil {
-		v.progress(v.done)
-	}
+	v.listen.Tell(v.done)
 }
 
 // shardCheck says what checkShard looks for.

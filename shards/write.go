@@ -59,8 +59,8 @@ type WriteConfig struct {
 	Workers int  // files read at once; 0: one a core
 	Resume  bool // continue what an interrupted Write left in Out
 
-	// Progress, if not nil, is called from one goroutine after every file.
-	Progress func(WriteProgress)
+	// Listener is told of WriteProgress after every file.
+	Listener Listener
 
 	fs atomicfile.FS // nil: the system's
 }
@@ -347,9 +347,7 @@ func (w *writer) writeShards(ctx context.Context, files []file) error {
 		}
 		ahead.release(j)
 		w.files++
-		if w.cfg.Progress != nil {
-			w.cfg.Progress(WriteProgress{Files: w.files, TotalFiles: w.total, WriteReport: w.report})
-		}
+		w.cfg.Listener.Tell(WriteProgress{Files: w.files, TotalFiles: w.total, WriteReport: w.report})
 	}
 	for _, s := range w.sources {
 		if err := s.unchanged(); err != nil {

@@ -169,9 +169,10 @@ func TestShardSizeBoundsImageBytes(t *testing.T) {
 }
 
 // stopAfter is a context that is cancelled after n files.
-func stopAfter(n int64) (context.Context, func(WriteProgress)) {
+func stopAfter(n int64) (context.Context, Listener) {
 	ctx, cancel := context.WithCancel(context.Background())
-	return ctx, func(p WriteProgress) {
+	return ctx, func(e Event) {
+		p := e.(WriteProgress)
 		if p.Files == n {
 			cancel()
 		}
@@ -186,7 +187,7 @@ func TestResumeAfterCancelGivesTheSameBytes(t *testing.T) {
 		out := filepath.Join(t.TempDir(), "out")
 		cfg := WriteConfig{In: in, Out: out, ShardSize: 2 << 10, Workers: 2, MaxBad: 1}
 		ctx, progress := stopAfter(n)
-		cfg.Progress = progress
+		cfg.Listener = progress
 		_, report, err := Write(ctx, cfg)
 		if !errors.Is(err, context.Canceled) || errors.Is(err, ErrResumable) != (report.Shards > 0) {
 			t.Fatalf("cancelled after %d files: %d shards, error is %v", n, report.Shards, err)
@@ -196,7 +197,7 @@ func TestResumeAfterCancelGivesTheSameBytes(t *testing.T) {
 				t.Errorf("cancelled after %d files: %s is not what it should become", n, name)
 			}
 		}
-		cfg.Resume, cfg.Progress = true, nil
+		cfg.Resume, cfg.Listener = true, nil
 		m, report, err := Write(context.Background(), cfg)
 		if err != nil {
 			t.Fatalf("resumed after %d files: %v", n, err)
@@ -215,14 +216,14 @@ func interrupted(t *testing.T, in string) (out string, cfg WriteConfig) {
 	t.Helper()
 	out = filepath.Join(t.TempDir(), "out")
 	ctx, progress := stopAfter(22)
-	cfg = WriteConfig{In: in, Out: out, ShardSize: 2 << 10, Workers: 2, MaxBad: 1, Progress: progress}
+	cfg = WriteConfig{In: in, Out: out, ShardSize: 2 << 10, Workers: 2, MaxBad: 1, Listener: progress}
 	if _, _, err := Write(ctx, cfg); !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
 	}
 	if n := len(digests(t, out)); n < 4 {
 		t.Fatalf("only %d files were finished: too few to test with", n)
 	}
-	cfg.Resume, cfg.Progress = true, nil
+	cfg.Resume, cfg.Listener = true, nil
 	return out, cfg
 }
 

@@ -15,7 +15,8 @@ type views struct {
 	pairs, size int
 	pixels      [2][]uint8   // pairs x 3 x size x size
 	coords      [2][]float32 // pairs x 4
-	mean, std   [3]float64   // of R, G, B in [0, 1], to normalise with
+
+	normalization pipeline.Normalization
 }
 
 // engine is the method without the loop: one call a step.
@@ -55,7 +56,7 @@ func (e *engine) add(v views, share float64, observe bool) method.Result {
 	coords := d.Alloc(2*v.pairs, 4)
 	d.Upload(coords, append(append(make([]float32, 0, 8*v.pairs), v.coords[0]...), v.coords[1]...))
 	pixels := d.AllocActivation(2*v.pairs, v.size, v.size, 3)
-	d.UploadViews(pixels, v.pixels, v.mean, v.std)
+	d.UploadViews(pixels, v.pixels, v.normalization.Mean, v.normalization.Std)
 	result := e.model.Loss(pixels, coords, share, observe)
 	d.Free(coords)
 	return result
@@ -74,11 +75,12 @@ func (e *engine) repeat(v views, keyMomentum, learningRate float64, accumulate i
 	e.update(learningRate)
 }
 
-func viewsOf(b *pipeline.Batch) views {
+func viewsOf(b *pipeline.Batch, n pipeline.Normalization) views {
 	return views{
 		pairs: b.Len(), size: b.Size(),
 		pixels: [2][]uint8{b.Views(0), b.Views(1)},
 		coords: [2][]float32{b.Coords(0), b.Coords(1)},
-		mean:   pipeline.Mean, std: pipeline.Std,
+
+		normalization: n,
 	}
 }

@@ -25,7 +25,7 @@ func testEngine(tb testing.TB, d device.Device, encoder model.ResNet, hidden int
 
 // someViews are views without meaning whose crops overlap.
 func someViews(pairs, size int) views {
-	v := views{pairs: pairs, size: size, mean: pipeline.Mean, std: pipeline.Std}
+	v := views{pairs: pairs, size: size, normalization: pipeline.ImageNet()}
 	rng := rand.New(rand.NewPCG(3, 4))
 	for i := range v.pixels {
 		v.pixels[i] = make([]uint8, pairs*3*size*size)

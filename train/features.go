@@ -74,10 +74,10 @@ func (e *Encoder) Features(image augment.Planes, stage int) (FeatureMap, error) 
 		return FeatureMap{}, fmt.Errorf("train: stage %d: use 1 to %d", stage, model.Stages)
 	}
 	d, area := e.device, image.Width*image.Height
-	pixels := make([]float32, 3*area)
+	pixels, n := make([]float32, 3*area), pipeline.ImageNet()
 	for c := range 3 {
 		for i, v := range image.Pix[c*area : (c+1)*area] {
-			pixels[3*i+c] = float32((float64(v)/255 - pipeline.Mean[c]) / pipeline.Std[c])
+			pixels[3*i+c] = float32((float64(v)/255 - n.Mean[c]) / n.Std[c])
 		}
 	}
 	x := d.AllocActivation(1, image.Height, image.Width, 3)

@@ -186,7 +186,7 @@ func goldenFloats(t *testing.T, f *safetensors.File, name string) []float32 {
 // goldenViews reads a step's batch; the reference has pixels last to channels.
 func goldenViews(t *testing.T, data *safetensors.File, step int) views {
 	t.Helper()
-	v := views{mean: pipeline.Mean, std: pipeline.Std}
+	v := views{normalization: pipeline.ImageNet()}
 	for i, name := range []string{"1", "2"} {
 		prefix := "step" + string(rune('0'+step))
 		pixels, ok := data.Tensor(prefix + ".view" + name)

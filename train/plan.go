@@ -75,7 +75,7 @@ func explain(o *Options, err error) error {
 
 // blankViews are a batch of the configured shape without content.
 func blankViews(o *Options) views {
-	v := views{pairs: o.BatchSize, size: o.Size, mean: pipeline.Mean, std: pipeline.Std}
+	v := views{pairs: o.BatchSize, size: o.Size, normalization: pipeline.ImageNet()}
 	for i := range v.pixels {
 		v.pixels[i] = make([]uint8, o.BatchSize*3*o.Size*o.Size)
 		for range o.BatchSize {

@@ -51,7 +51,7 @@ func Run(ctx context.Context, o Options, l Listener) (last Metrics, err error) {
 	// Cancelling ctx ends the trainer's loop, which closes the pipeline here.
 	p, err := pipeline.Open(context.WithoutCancel(ctx), pipeline.Config{
 		Dataset: dataset, Recipe: recipe, Size: o.Size, BatchSize: o.BatchSize, Seed: o.Seed,
-		Epochs: o.Epochs, Workers: o.Workers, Start: t.Position(), OnEvent: func(e pipeline.Event) { l.Tell(e.(Event)) },
+		Epochs: o.Epochs, Workers: o.Workers, Start: t.Position(), Listener: l,
 	})
 	if err != nil {
 		return last, fmt.Errorf("train: %w", err)

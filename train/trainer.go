@@ -55,6 +55,8 @@ type Trainer struct {
 	resumed *checkpoint.Checkpoint // nil for a new run
 	init    *InitReport            // nil for a run that is resumed or starts at random
 
+	normalization pipeline.Normalization // of the source's views
+
 	step     int64 // done
 	partial  bool  // the model has learnt from a part of the next step
 	position pipeline.Position
@@ -295,6 +297,9 @@ func (t *Trainer) checkSource(src Source) error {
 	case batches != src.BatchesPerEpoch():
 		return &options.Error{Name: "batch", Value: fmt.Sprint(t.cfg.BatchSize), Want: fmt.Sprintf("the source has batches of another size: %d of %d pairs an epoch", src.BatchesPerEpoch(), src.PairsPerEpoch())}
 	}
+	if t.normalization, err = pipeline.NormalizationOf(src.Schema()); err != nil {
+		return err
+	}
 	r := t.resumed
 	switch {
 	case r == nil:
@@ -337,7 +342,7 @@ func (t *Trainer) makeStep(src Source, m *Metrics) (bool, error) {
 			break // the stream's end: images were lost, and the last step has fewer batches
 		}
 		m.DataWaitSeconds += time.Since(asked).Seconds()
-		batch, err := pipeline.ViewBatch(src.Record())
+		batch, err := pipeline.NewBatch(src.Record())
 		if err != nil {
 			return false, err
 		}
@@ -347,7 +352,7 @@ func (t *Trainer) makeStep(src Source, m *Metrics) (bool, error) {
 		if batch.Len() > t.cfg.BatchSize {
 			return false, fmt.Errorf("train: step %d: the source's batch has %d pairs, more than the %d of option batch", m.Step, batch.Len(), t.cfg.BatchSize)
 		}
-		r := t.engine.add(viewsOf(&batch), 1/float64(t.cfg.Accumulate), observe)
+		r := t.engine.add(viewsOf(&batch, t.normalization), 1/float64(t.cfg.Accumulate), observe)
 		if err := t.engine.device.Err(); err != nil {
 			return false, t.broken(*m, err)
 		}

@@ -29,6 +29,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/seed-436d2970/pixpro/internal/cpu"
+	"github.com/seed-436d2970/pixpro/internal/event"
 )
 
 const (
@@ -56,9 +57,14 @@ type Options struct {
 	// the class of that object's own texture.
 	MasksDir string
 
-	Workers  int                   // 0 = one a core; the result is the same for any number
-	Progress func(done, total int) // called after each picture, never twice at once; may be nil
+	Workers  int            // 0 = one a core; the result is the same for any number
+	Listener event.Listener // is told of Progress after each picture
 }
+
+// Progress is how many pictures are drawn.
+type Progress struct{ Done, Total int }
+
+func (p Progress) String() string { return fmt.Sprintf("%d of %d pictures drawn", p.Done, p.Total) }
 
 func (o *Options) setDefaults() {
 	setDefault(&o.Images, 400)
@@ -66,9 +72,6 @@ func (o *Options) setDefaults() {
 	setDefault(&o.MinSide, 96)
 	setDefault(&o.MaxSide, max(320, o.MinSide))
 	setDefault(&o.Workers, cpu.Cores())
-	if o.Progress == nil {
-		o.Progress = func(int, int) {}
-	}
 }
 
 func setDefault(v *int, value int) {
@@ -169,7 +172,7 @@ func writeAll(ctx context.Context, images, masks *staging, opts Options) error {
 			}
 		}
 	}
-	var mu sync.Mutex // guards done and orders calls of Progress
+	var mu sync.Mutex // guards done and orders events
 	done := 0
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(opts.Workers)
@@ -184,7 +187,7 @@ func writeAll(ctx context.Context, images, masks *staging, opts Options) error {
 			mu.Lock()
 			defer mu.Unlock()
 			done++
-			opts.Progress(done, opts.Images)
+			opts.Listener.Tell(Progress{done, opts.Images})
 			return nil
 		})
 	}

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/seed-436d2970/pixpro/internal/event"
 )
 
 // tree reads all files below dir.
@@ -167,7 +168,8 @@ func TestObjectsStandOut(t *testing.T) {
 
 func TestProgress(t *testing.T) {
 	var calls []int
-	generate(t, Options{Images: 5, MinSide: 32, MaxSide: 40, Workers: 3, Progress: func(done, total int) {
+	generate(t, Options{Images: 5, MinSide: 32, MaxSide: 40, Workers: 3, Listener: func(e event.Event) {
+		done, total := e.(Progress).Done, e.(Progress).Total
 		calls = append(calls, done, total) // no lock: calls never overlap
 	}})
 	if diff := cmp.Diff([]int{1, 5, 2, 5, 3, 5, 4, 5, 5, 5}, calls); diff != "" {
@@ -181,7 +183,8 @@ func TestCancelLeavesNothing(t *testing.T) {
 	dir := t.TempDir()
 	err := Generate(ctx, filepath.Join(dir, "images"), Options{
 		Images: 50, MinSide: 32, MaxSide: 40, MasksDir: filepath.Join(dir, "masks"),
-		Progress: func(done, _ int) {
+		Listener: func(e event.Event) {
+			done := e.(Progress).Done
 			if done == 3 {
 				cancel()
 			}

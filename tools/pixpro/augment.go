@@ -72,11 +72,11 @@ length with --drop-last; with --keep-last, the first ranks may have one more.`,
 			}
 			cfg.KeepLast = keepLast && !dropLast
 			loader.apply(&cfg)
-			full, err := views.open(cfg)
+			full, dataset, err := views.open(cfg)
 			if err != nil {
 				return err
 			}
-			defer full.Dataset.Close()
+			defer dataset.Close()
 			done, err := stream(cmd.Context(), full, out, options...)
 			if errors.Is(err, context.Canceled) {
 				return fmt.Errorf("stopped after %d pairs: --start %d:%d goes on behind them", done.Pairs, done.Position.Epoch, done.Position.Offset)

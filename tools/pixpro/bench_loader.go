@@ -103,11 +103,11 @@ many goroutines.`,
 			}
 			cfg := pipeline.Config{KeepLast: true}
 			loader.apply(&cfg)
-			cfg, err := views.open(cfg)
+			cfg, dataset, err := views.open(cfg)
 			if err != nil {
 				return err
 			}
-			defer cfg.Dataset.Close()
+			defer dataset.Close()
 			if cfg.Workers == 0 {
 				cfg.Workers = processor.Cores()
 			}

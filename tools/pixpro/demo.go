@@ -105,7 +105,11 @@ background, then come %s.`, strings.Join(synth.ClassNames(), ", ")),
 func generate(ctx context.Context, out string, opts synth.Options) error {
 	bar := newProgress("generating images", 0, false)
 	defer bar.finish()
-	opts.Progress = func(done, total int) { bar.set(int64(done), int64(total), "") }
+	opts.Listener = func(e shards.Event) {
+		if p, ok := e.(synth.Progress); ok {
+			bar.set(int64(p.Done), int64(p.Total), "")
+		}
+	}
 	return synth.Generate(ctx, out, opts)
 }
 

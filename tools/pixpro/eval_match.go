@@ -123,15 +123,15 @@ const matchBatch = 32
 
 func evalMatch(ctx context.Context, encoders *encoderFlags, sources []encoderSource, opts matchOptions) (*matchReport, error) {
 	opts.views.size, opts.views.seed, opts.views.workers = encoders.size, encoders.seed, encoders.workers()
-	cfg, err := opts.views.open(pipeline.Config{BatchSize: matchBatch, KeepLast: true, Limit: int64(opts.pairs)})
+	cfg, dataset, err := opts.views.open(pipeline.Config{BatchSize: matchBatch, KeepLast: true, Limit: int64(opts.pairs)})
 	if err != nil {
 		return nil, err
 	}
-	defer cfg.Dataset.Close()
+	defer dataset.Close()
 	var masks *evaluate.MaskFiles
 	if opts.masks != "" {
 		var keys []string
-		if err := cfg.Dataset.Scan(ctx, func(s shards.Sample) { keys = append(keys, s.Key) }); err != nil {
+		if err := dataset.Scan(ctx, func(s shards.Sample) { keys = append(keys, s.Key) }); err != nil {
 			return nil, err
 		}
 		if masks, err = evaluate.OpenMasks(ctx, opts.masks, slices.Values(keys)); err != nil {
@@ -151,7 +151,7 @@ func evalMatch(ctx context.Context, encoders *encoderFlags, sources []encoderSou
 		}
 		r.Model, r.Step = s.name, s.step
 		report.Models = append(report.Models, r)
-		cfg.OnEvent = nil // the next encoder gets the same pairs: bad images are known
+		cfg.Listener = nil // the next encoder gets the same pairs: bad images are known
 	}
 	return report, nil
 }
@@ -167,7 +167,7 @@ func matchViews(ctx context.Context, x *evaluate.Extractor, what string, cfg pip
 	defer finish()
 	var m *evaluate.Matcher
 	for p.Next() {
-		b, err := pipeline.ViewBatch(p.Record())
+		b, err := pipeline.NewBatch(p.Record())
 		if err != nil {
 			return r, err
 		}

@@ -291,11 +291,11 @@ func TestMatchIsOfBothViews(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	cfg, err := (&viewFlags{shards: path("val-shards"), recipe: "byol", size: 32, seed: 8}).open(pipeline.Config{BatchSize: pairs, KeepLast: true, Limit: pairs})
+	cfg, dataset, err := (&viewFlags{shards: path("val-shards"), recipe: "byol", size: 32, seed: 8}).open(pipeline.Config{BatchSize: pairs, KeepLast: true, Limit: pairs})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer cfg.Dataset.Close()
+	defer dataset.Close()
 	p, err := pipeline.Open(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -306,7 +306,7 @@ func TestMatchIsOfBothViews(t *testing.T) {
 	encoder := train.RandomEncoder(d, sources[0].resnet, 8)
 	m := evaluate.NewMatcher(4, 4, 32, 0.7)
 	for p.Next() {
-		b, err := pipeline.ViewBatch(p.Record())
+		b, err := pipeline.NewBatch(p.Record())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -244,14 +244,14 @@ func checkStream(t *testing.T, shards, file, stream string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		a, err := pipeline.ViewBatch(rec)
+		a, err := pipeline.NewBatch(rec)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if !fromStream.Next() {
 			t.Fatalf("the stream ends at batch %d: %v", i, fromStream.Err())
 		}
-		b, err := pipeline.ViewBatch(fromStream.Record())
+		b, err := pipeline.NewBatch(fromStream.Record())
 		if err != nil {
 			t.Fatal(err)
 		}

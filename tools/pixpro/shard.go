@@ -116,7 +116,11 @@ func (s *share) Type() string { return "share" }
 func shard(ctx context.Context, cmd *cobra.Command, cfg shards.WriteConfig, asJSON bool) error {
 	bar := newProgress("sharding", 0, false)
 	var last shards.WriteProgress
-	cfg.Progress = func(p shards.WriteProgress) {
+	cfg.Listener = func(e shards.Event) {
+		p, ok := e.(shards.WriteProgress)
+		if !ok {
+			return
+		}
 		if last.Files == 0 { // the list of files, which can take more, is there now
 			boundMemory()
 		}

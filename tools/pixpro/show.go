@@ -82,11 +82,11 @@ gives more cells than in training, unless --size is given.`,
 			if pairs < 1 || pairs > 64 {
 				return usageError{fmt.Errorf("--pairs %d: use 1 to 64", pairs)}
 			}
-			cfg, err := views.open(pipeline.Config{BatchSize: pairs, KeepLast: true, Epochs: 1, Limit: int64(pairs)})
+			cfg, dataset, err := views.open(pipeline.Config{BatchSize: pairs, KeepLast: true, Epochs: 1, Limit: int64(pairs)})
 			if err != nil {
 				return err
 			}
-			defer cfg.Dataset.Close()
+			defer dataset.Close()
 			n, err := show(cmd.Context(), cfg, figure.PairsOptions{Rows: cells, Cols: cells}, out)
 			if err != nil {
 				return err
@@ -124,7 +124,7 @@ func show(ctx context.Context, cfg pipeline.Config, opts figure.PairsOptions, ou
 		}
 		return 0, errors.New("the shards have no image")
 	}
-	batch, err := pipeline.ViewBatch(p.Record())
+	batch, err := pipeline.NewBatch(p.Record())
 	if err != nil {
 		return 0, err
 	}

@@ -49,7 +49,7 @@ func readPairs(t *testing.T, files ...string) (pairs int, digest string) {
 		}
 		defer r.Release()
 		for r.Next() {
-			b, err := pipeline.ViewBatch(r.Record())
+			b, err := pipeline.NewBatch(r.Record())
 			if err != nil {
 				t.Fatal(err)
 			}

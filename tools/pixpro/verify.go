@@ -34,9 +34,11 @@ The exit code is 0 if all is well and 1 if there are faults.`,
 			boundMemory()
 			bar := newProgress("verifying", 0, true)
 			var last shards.VerifyProgress
-			report, err := shards.Verify(cmd.Context(), dir, shards.VerifyConfig{Deep: deep, Progress: func(p shards.VerifyProgress) {
-				last = p
-				bar.set(p.Bytes, p.TotalBytes, "")
+			report, err := shards.Verify(cmd.Context(), dir, shards.VerifyConfig{Deep: deep, Listener: func(e shards.Event) {
+				if p, ok := e.(shards.VerifyProgress); ok {
+					last = p
+					bar.set(p.Bytes, p.TotalBytes, "")
+				}
 			}})
 			bar.finish()
 			if errors.Is(err, context.Canceled) {

@@ -73,24 +73,26 @@ func lookupRecipe(name string, crop float64) (augment.Recipe, error) {
 }
 
 // open opens the shards and completes a pipeline's configuration.
-func (v *viewFlags) open(cfg pipeline.Config) (pipeline.Config, error) {
+func (v *viewFlags) open(cfg pipeline.Config) (pipeline.Config, *shards.Dataset, error) {
 	var err error
 	if cfg.Recipe, err = lookupRecipe(v.recipe, v.crop); err != nil {
-		return cfg, err
+		return cfg, nil, err
 	}
-	if cfg.Dataset, err = shards.Open(v.shards); err != nil {
-		return cfg, err
+	dataset, err := shards.Open(v.shards)
+	if err != nil {
+		return cfg, nil, err
 	}
+	cfg.Dataset = dataset
 	cfg.Size, cfg.Seed, cfg.Workers = v.size, v.seed, v.workers
-	cfg.OnEvent = func(e pipeline.Event) { logEvent(e.(fmt.Stringer)) }
+	cfg.Listener = logEvent
 	if err := cfg.Validate(); err != nil {
-		return cfg, usageError{errors.Join(err, cfg.Dataset.Close())}
+		return cfg, nil, usageError{errors.Join(err, dataset.Close())}
 	}
-	return cfg, nil
+	return cfg, dataset, nil
 }
 
 // logEvent logs what happens in a pipeline.
-func logEvent(e fmt.Stringer) {
+func logEvent(e pipeline.Event) {
 	switch e := e.(type) {
 	case pipeline.BadSample:
 		log.Warn().Int64("epoch", e.Epoch).Int64("index", e.Index).Str("key", e.Key).Err(e.Err).Msg("image left out")
