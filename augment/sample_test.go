@@ -265,7 +265,7 @@ func TestGrayscaleFirst(t *testing.T) {
 		crop := ViewParams{Crop: drawn.Crop, Flip: drawn.Flip, Grayscale: drawn.Grayscale}
 		crop.Apply(want, src, &scratch)
 		for _, j := range drawn.Jitter[:drawn.Jitters] {
-			want.apply(j, &scratch)
+			j.Apply(want, &scratch)
 		}
 		view := NewPlanes(32, 32)
 		got.Apply(view, src, &scratch)
@@ -286,15 +286,15 @@ func TestGrayscaleFirst(t *testing.T) {
 func TestRandAugment(t *testing.T) {
 	r := mustRecipe(t, "randaug")
 	r.Views[0].RandOps = 1
-	counts := make([]int, len(randOps)+1)
+	counts := make([]int, len(randAugment)+1)
 	more, less := 0, 0
 	for _, p := range sampleMany(&r, samples, 0, 100, 100) {
 		if p.Jitters == 0 {
-			counts[len(randOps)]++
+			counts[len(randAugment)]++
 			continue
 		}
 		j := p.Jitter[0]
-		counts[slices.Index(randOps[:], j.Op)]++
+		counts[slices.Index(randAugment[:], j.Op)]++
 		switch j.Op {
 		case OpPosterize:
 			if j.Factor != 7 {
