@@ -10,6 +10,7 @@ import (
 // TestToneIsPillows compares checksums (CRC-32 of the planes) with those of what
 // Pillow 9.4 makes of the golden pictures, by ImageOps and ImageEnhance.
 func TestToneIsPillows(t *testing.T) {
+	t.Parallel()
 	var scratch Scratch
 	for _, test := range []struct {
 		input  string
