@@ -1,5 +1,7 @@
 package augment
 
+import "github.com/seed-436d2970/pixpro/internal/cells"
+
 // Coord tells where a view lies in its image: x0, y0, x1, y1 are the centres of
 // the crop's corner pixels as fractions of the image, x/(width-1) and
 // y/(height-1). x0 belongs to the left edge of the view: a horizontal flip
@@ -30,12 +32,5 @@ func fraction(pixel, size int) float32 {
 // Cell returns the centre of a cell of a rows x cols grid over a view as
 // fractions of the image. Column 0 is at the left edge of the view.
 func Cell(c Coord, row, col, rows, cols int) (x, y float64) {
-	return along(c[0], c[2], col, cols), along(c[1], c[3], row, rows)
-}
-
-// along returns the centre of cell i of n between two ends. The conversions
-// keep compilers from fusing: cells are compared with each other at equality.
-func along(from, to float32, i, n int) float64 {
-	step := (float64(to) - float64(from)) / float64(n)
-	return float64(from) + float64((float64(i)+0.5)*step)
+	return cells.NewGrid(c, rows, cols).Centre(row, col)
 }

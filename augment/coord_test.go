@@ -62,6 +62,7 @@ func TestCell(t *testing.T) {
 // and flip, and looks whether it arrives in the cell whose centre is nearest
 // by the coordinates.
 func TestMarkedPixel(t *testing.T) {
+	t.Parallel()
 	rng := rand.New(rand.NewPCG(11, 12))
 	var scratch Scratch
 	for range 2000 {

@@ -23,11 +23,18 @@
 //	Planes.AutoContrast  functional.autocontrast
 //	Planes.Equalize      functional.equalize
 //
+// All but the first two, the grayscale and the blur are photometric operations
+// ([Op]) that recipes draw with a factor ([Jitter]). One table, in operations.go,
+// has their names, what their factors mean and may be, how the colour jitter and
+// RandAugment draw these, and what does them; parsing, checks, captions and
+// benchmarks go by it. An operation more is a row there and its code.
+//
 // The portable code is the specification; on amd64, builds with GOEXPERIMENT=simd
 // have vector code (AVX2) for what takes the time, and PIXPRO_CPU=generic turns it
 // off. The bytes are the same.
 //
 // Working memory belongs to a [Scratch], one for each goroutine; once it has
-// seen the sizes at hand, nothing is allocated. The package depends on
-// nothing beyond the standard library. Encoded files are read by augment/decode.
+// seen the sizes at hand, nothing is allocated. The package depends on the standard
+// library and on two small packages of this module that do so, too. Encoded files
+// are read by augment/decode.
 package augment

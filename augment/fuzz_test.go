@@ -2,6 +2,7 @@ package augment
 
 import (
 	"bytes"
+	"math"
 	"math/rand/v2"
 	"testing"
 )
@@ -25,17 +26,18 @@ func FuzzApply(f *testing.F) {
 			Jitters: len(ops), Grayscale: seed%2 == 0, BlurSigma: sigma, Solarize: solarize,
 		}
 		for i, op := range ops[:min(len(ops), len(p.Jitter))] {
-			p.Jitter[i] = Jitter{Op: Op(op), Factor: [2]float64{factor1, factor2}[i%2]}
-			switch p.Jitter[i].Op {
-			case OpHue:
-				p.Jitter[i].Factor = hue
-			case OpPosterize:
-				p.Jitter[i].Factor = float64(op % 9)
-			case OpSolarize:
-				p.Jitter[i].Factor = float64(seed % 257)
-			case OpAutoContrast, OpEqualize:
-				p.Jitter[i].Factor = 0
+			j := Jitter{Op: Op(op), Factor: [2]float64{factor1, factor2}[i%2]}
+			if j.Op == OpHue {
+				j.Factor = hue
 			}
+			if j.Op < opCount { // what is out of range goes to its end, so that little is refused
+				f := operations[j.Op].factor
+				j.Factor = min(max(j.Factor, f.lo), f.hi)
+				if f.whole {
+					j.Factor = math.Trunc(j.Factor)
+				}
+			}
+			p.Jitter[i] = j
 		}
 		if p.Validate(int(srcWidth), int(srcHeight)) != nil {
 			return

@@ -57,14 +57,24 @@ func (p *goldenParams) view() ViewParams {
 
 // TestGolden compares every operation, and whole views, with Pillow and
 // torchvision, byte for byte.
-func TestGolden(t *testing.T) { eachLevel(t, testGolden) }
-
-func testGolden(t *testing.T) {
+func TestGolden(t *testing.T) {
 	var cases []goldenCase
 	golden.JSON(t, &cases, "augment", "cases.json")
 	if len(cases) == 0 {
 		t.Fatal("cases.json is empty")
 	}
+	pictures := map[string]Image{} // by name: many cases have the same input
+	for _, c := range cases {
+		for _, name := range []string{c.Input, c.Output} {
+			if _, read := pictures[name]; !read {
+				pictures[name] = readPNG(t, golden.Path(t, "augment", name))
+			}
+		}
+	}
+	eachLevel(t, func(t *testing.T) { testGolden(t, cases, pictures) })
+}
+
+func testGolden(t *testing.T, cases []goldenCase, pictures map[string]Image) {
 	var scratch Scratch // one for all: what a case leaves behind must not matter to the next
 	for _, c := range cases {
 		t.Run(c.Output, func(t *testing.T) {
@@ -72,8 +82,7 @@ func testGolden(t *testing.T) {
 			if err := json.Unmarshal(c.Params, &p); err != nil {
 				t.Fatal(err)
 			}
-			src := readPNG(t, golden.Path(t, "augment", c.Input))
-			want := planesOf(readPNG(t, golden.Path(t, "augment", c.Output)))
+			src, want := pictures[c.Input], planesOf(pictures[c.Output])
 			got := planesOf(src)
 			switch c.Op {
 			case "resized_crop":

@@ -8,6 +8,7 @@ import (
 // TestHueTables compares the tables with the formulas of Pillow's C code, in
 // its mixture of single and double precision, for every colour.
 func TestHueTables(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("-short: 16 million colours take seconds, under the race detector minutes; make test compares them")
 	}

@@ -1,6 +1,9 @@
 package augment
 
-import "fmt"
+import (
+	"fmt"
+	"image"
+)
 
 // Image is a decoded picture: Height x Width x 3, interleaved RGB without row
 // padding.
@@ -47,6 +50,30 @@ func (p Planes) check() {
 	if p.Width < 1 || p.Height < 1 || len(p.Pix) != 3*p.Width*p.Height {
 		panic(fmt.Sprintf("augment: planes of %d x %d pixels with %d bytes", p.Width, p.Height, len(p.Pix)))
 	}
+}
+
+// RGBA copies the picture, opaque, into the form that image encoders and drawing
+// take fastest. It panics if Pix has not the length that Width and Height ask for.
+func (m Image) RGBA() *image.RGBA {
+	m.check()
+	out := image.NewRGBA(image.Rect(0, 0, m.Width, m.Height))
+	for i := range m.Width * m.Height {
+		from, to := m.Pix[3*i:][:3], out.Pix[4*i:][:4]
+		to[0], to[1], to[2], to[3] = from[0], from[1], from[2], 0xFF
+	}
+	return out
+}
+
+// RGBA copies the view, opaque, into the form that image encoders and drawing
+// take fastest.
+func (p Planes) RGBA() *image.RGBA {
+	r, g, b := p.rgb()
+	out := image.NewRGBA(image.Rect(0, 0, p.Width, p.Height))
+	for i := range r {
+		to := out.Pix[4*i:][:4]
+		to[0], to[1], to[2], to[3] = r[i], g[i], b[i], 0xFF
+	}
+	return out
 }
 
 // rgb returns the three planes, all of the same length.

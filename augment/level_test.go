@@ -1,6 +1,9 @@
 package augment
 
 import (
+	"fmt"
+	"hash/crc32"
+	"math"
 	"math/rand/v2"
 	"testing"
 
@@ -26,57 +29,111 @@ func portably(f func()) {
 	f()
 }
 
-// operations are all that vector code has a part in, with parameters drawn from
-// the ranges that Validate allows, and typical ones.
-var operations = []struct {
+// change is something done to a view in place, with parameters drawn from the
+// ranges that are allowed.
+type change struct {
 	name  string
 	apply func(p Planes, rng *rand.Rand, s *Scratch)
-}{
-	{"brightness", func(p Planes, rng *rand.Rand, _ *Scratch) { p.Brightness(3 * rng.Float64()) }},
-	{"brightness, extreme", func(p Planes, rng *rand.Rand, _ *Scratch) { p.Brightness(extremes[rng.IntN(len(extremes))]) }},
-	{"contrast", func(p Planes, rng *rand.Rand, _ *Scratch) { p.Contrast(3 * rng.Float64()) }},
-	{"contrast, extreme", func(p Planes, rng *rand.Rand, _ *Scratch) { p.Contrast(extremes[rng.IntN(len(extremes))]) }},
-	{"saturation", func(p Planes, rng *rand.Rand, _ *Scratch) { p.Saturation(3 * rng.Float64()) }},
-	{"saturation, extreme", func(p Planes, rng *rand.Rand, _ *Scratch) { p.Saturation(extremes[rng.IntN(len(extremes))]) }},
-	{"hue", func(p Planes, rng *rand.Rand, _ *Scratch) { p.Hue(rng.Float64() - 0.5) }},
-	{"grayscale", func(p Planes, _ *rand.Rand, _ *Scratch) { p.Grayscale() }},
-	{"solarize", func(p Planes, rng *rand.Rand, _ *Scratch) { p.Solarize(rng.IntN(300) - 20) }},
-	{"blur", func(p Planes, rng *rand.Rand, s *Scratch) { p.GaussianBlur(2*rng.Float64(), s) }},
-	{"wide blur", func(p Planes, rng *rand.Rand, s *Scratch) { p.GaussianBlur(20*rng.Float64(), s) }},
-	{"sharpness", func(p Planes, rng *rand.Rand, s *Scratch) { p.Sharpness(3*rng.Float64(), s) }},
-	{"flip", func(p Planes, _ *rand.Rand, _ *Scratch) { p.HFlip() }},
+}
+
+// changes are all operations, and what vector code has a part in besides.
+func changes() []change {
+	all := []change{
+		{"brightness, extreme", func(p Planes, rng *rand.Rand, _ *Scratch) { p.Brightness(extremes[rng.IntN(len(extremes))]) }},
+		{"contrast, extreme", func(p Planes, rng *rand.Rand, _ *Scratch) { p.Contrast(extremes[rng.IntN(len(extremes))]) }},
+		{"saturation, extreme", func(p Planes, rng *rand.Rand, _ *Scratch) { p.Saturation(extremes[rng.IntN(len(extremes))]) }},
+		{"grayscale", func(p Planes, _ *rand.Rand, _ *Scratch) { p.Grayscale() }},
+		{"solarize, any threshold", func(p Planes, rng *rand.Rand, _ *Scratch) { p.Solarize(rng.IntN(300) - 20) }},
+		{"blur", func(p Planes, rng *rand.Rand, s *Scratch) { p.GaussianBlur(2*rng.Float64(), s) }},
+		{"wide blur", func(p Planes, rng *rand.Rand, s *Scratch) { p.GaussianBlur(20*rng.Float64(), s) }},
+		{"flip", func(p Planes, _ *rand.Rand, _ *Scratch) { p.HFlip() }},
+	}
+	for _, op := range Operations() {
+		all = append(all, change{op.String(), func(p Planes, rng *rand.Rand, s *Scratch) {
+			drawJitter(op, rng).Apply(p, s)
+		}})
+	}
+	return all
+}
+
+// drawJitter draws a factor from the operation's range, and no more than 3 where
+// there is no other limit.
+func drawJitter(op Op, rng *rand.Rand) Jitter {
+	f := operations[op].factor
+	if f.hi == math.MaxFloat32 {
+		f.hi = 3
+	}
+	j := Jitter{Op: op, Factor: f.lo + (f.hi-f.lo)*rng.Float64()}
+	if f.whole {
+		j.Factor = math.Round(j.Factor)
+	}
+	return j
 }
 
 var extremes = []float64{0, 1e-45, 1e-30, 0.999999, 1, 1.0000001, 255, 1024, 1e10, 3.4e38}
 
-// TestLevelsAreEqual compares each operation at each level with the portable
-// code, on planes of every size from 1 x 1 to 70 x 70, between guards. The
-// portable code itself, and a short test, are content with some sizes.
+// comparison holds results of vector code against those of the portable code,
+// which runs first and once: of its results the checksums are kept, in the order
+// that they come in. Comparisons within a level may run at the same time.
+type comparison struct {
+	portable []uint32
+	next     int
+}
+
+// check takes the next result of the present level. remake makes it once more;
+// after a difference, it does so by the portable code, when everything else at
+// this level, which is the subtest atLevel, has ended.
+func (c *comparison) check(t, atLevel *testing.T, got Planes, remake func() Planes) {
+	t.Helper()
+	sum := crc32.ChecksumIEEE(got.Pix)
+	if level == cpu.Generic {
+		c.portable = append(c.portable, sum)
+		return
+	}
+	if sum != c.portable[c.next] {
+		atLevel.Cleanup(func() {
+			portably(func() { checkPlanes(atLevel, got, remake()) })
+		})
+		t.Fatalf("%d x %d pixels, result %d: not what the portable code makes", got.Width, got.Height, c.next)
+	}
+	c.next++
+}
+
+// TestLevelsAreEqual compares each change at each level with the portable code, on
+// planes of every size from 1 x 1 to 70 x 70, between guards. A short test is
+// content with some sizes.
 func TestLevelsAreEqual(t *testing.T) {
-	eachLevel(t, func(t *testing.T) {
-		sides := sizes
-		if level > cpu.Generic && !testing.Short() {
-			sides = nil
-			for side := 1; side <= 70; side++ {
-				sides = append(sides, side)
-			}
+	sides := sizes
+	if !testing.Short() {
+		sides = nil
+		for side := 1; side <= 70; side++ {
+			sides = append(sides, side)
 		}
-		for _, op := range operations {
-			t.Run(op.name, func(t *testing.T) {
-				rng := rand.New(rand.NewPCG(1, 2))
-				var scratch, portable Scratch
+	}
+	all := changes()
+	comparisons := make([]comparison, len(all))
+	eachLevel(t, func(atLevel *testing.T) {
+		for i, change := range all {
+			atLevel.Run(change.name, func(t *testing.T) {
+				t.Parallel()
+				c := &comparisons[i]
+				c.next = 0
+				var scratch Scratch
 				for _, width := range sides {
 					for _, height := range sides {
-						got, check := guarded(t, width, height)
-						fill(got, rng)
-						want := clonePlanes(got)
-						seed := rng.Uint64()
-						op.apply(got, rand.New(rand.NewPCG(seed, 0)), &scratch)
-						check()
-						portably(func() { op.apply(want, rand.New(rand.NewPCG(seed, 0)), &portable) })
-						if checkPlanes(t, got, want); t.Failed() {
-							t.FailNow()
+						draw := func(p Planes) *rand.Rand {
+							rng := rand.New(rand.NewPCG(uint64(width), uint64(height)))
+							fill(p, rng)
+							return rng
 						}
+						got, checkGuards := guarded(t, width, height)
+						change.apply(got, draw(got), &scratch)
+						checkGuards()
+						c.check(t, atLevel, got, func() Planes {
+							again := NewPlanes(width, height)
+							change.apply(again, draw(again), new(Scratch))
+							return again
+						})
 					}
 				}
 			})
@@ -96,39 +153,56 @@ func fill(p Planes, rng *rand.Rand) {
 // TestResizeLevelsAreEqual compares crops of images of every size from 1 x 1 to
 // 70 x 70, resized to such sizes, and of long sides.
 func TestResizeLevelsAreEqual(t *testing.T) {
-	eachLevel(t, func(t *testing.T) {
-		rng := rand.New(rand.NewPCG(3, 4))
-		var scratch, portable Scratch
-		compare := func(src Image, crop Rect, width, height int) {
+	const longest, inParallel = 70, 10
+	var comparisons [longest/inParallel + 1]comparison
+	eachLevel(t, func(atLevel *testing.T) {
+		compare := func(t *testing.T, c *comparison, s *Scratch, src Image, crop Rect, flip bool, width, height int) {
 			t.Helper()
-			flip := rng.IntN(2) == 1
-			got, check := guarded(t, width, height)
-			resizedCrop(got, src, crop, flip, &scratch.resize)
-			check()
-			want := NewPlanes(width, height)
-			portably(func() { resizedCrop(want, src, crop, flip, &portable.resize) })
-			if checkPlanes(t, got, want); t.Failed() {
-				t.Fatalf("%+v of %d x %d to %d x %d", crop, src.Width, src.Height, width, height)
-			}
+			got, checkGuards := guarded(t, width, height)
+			resizedCrop(got, src, crop, flip, &s.resize)
+			checkGuards()
+			c.check(t, atLevel, got, func() Planes {
+				atLevel.Logf("%+v of %d x %d to %d x %d", crop, src.Width, src.Height, width, height)
+				again := NewPlanes(width, height)
+				resizedCrop(again, src, crop, flip, new(resizeScratch))
+				return again
+			})
 		}
-		for width := 1; width <= 70; width++ {
-			for height := 1; height <= 70; height++ {
-				src := noise(rng, width, height)
-				crop := Rect{Width: 1 + rng.IntN(width), Height: 1 + rng.IntN(height)}
-				crop.Left, crop.Top = rng.IntN(width-crop.Width+1), rng.IntN(height-crop.Height+1)
-				compare(src, crop, 1+rng.IntN(70), 1+rng.IntN(70))
-				compare(src, Rect{Width: width, Height: height}, 1+rng.IntN(70), 1+rng.IntN(70))
-			}
+		for first := 1; first <= longest; first += inParallel {
+			atLevel.Run(fmt.Sprintf("from %d wide", first), func(t *testing.T) {
+				t.Parallel()
+				c := &comparisons[first/inParallel]
+				c.next = 0
+				rng := rand.New(rand.NewPCG(3, uint64(first)))
+				side := func() int { return 1 + rng.IntN(longest) }
+				var scratch Scratch
+				for width := first; width < first+inParallel; width++ {
+					for height := 1; height <= longest; height++ {
+						src := noise(rng, width, height)
+						crop := Rect{Width: 1 + rng.IntN(width), Height: 1 + rng.IntN(height)}
+						crop.Left, crop.Top = rng.IntN(width-crop.Width+1), rng.IntN(height-crop.Height+1)
+						compare(t, c, &scratch, src, crop, rng.IntN(2) == 1, side(), side())
+						compare(t, c, &scratch, src, Rect{Width: width, Height: height}, rng.IntN(2) == 1, side(), side())
+					}
+				}
+			})
 		}
-		for _, side := range []int{500, 1000, 2000, 2100, 9000} { // more and more taps
-			compare(noise(rng, side, 33), Rect{Width: side, Height: 33}, 33, 33)
-			compare(noise(rng, 33, side), Rect{Width: 33, Height: side}, 33, 33)
-			white := noise(rng, side, 7)
-			for i := range white.Pix {
-				white.Pix[i] = 255
+		atLevel.Run("long sides", func(t *testing.T) {
+			t.Parallel()
+			c := &comparisons[len(comparisons)-1]
+			c.next = 0
+			rng := rand.New(rand.NewPCG(3, 4))
+			var scratch Scratch
+			for _, side := range []int{500, 1000, 2000, 2100, 9000} { // more and more taps
+				compare(t, c, &scratch, noise(rng, side, 33), Rect{Width: side, Height: 33}, false, 33, 33)
+				compare(t, c, &scratch, noise(rng, 33, side), Rect{Width: 33, Height: side}, true, 33, 33)
+				white := noise(rng, side, 7)
+				for i := range white.Pix {
+					white.Pix[i] = 255
+				}
+				compare(t, c, &scratch, white, Rect{Width: side, Height: 7}, false, 32, 32)
 			}
-			compare(white, Rect{Width: side, Height: 7}, 32, 32)
-		}
+		})
 	})
 }
 

@@ -1,64 +1,6 @@
 package augment
 
-import (
-	"fmt"
-	"math"
-)
-
-// Op is an operation of the colour jitter or of RandAugment.
-type Op uint8
-
-// The operations of the colour jitter, in torchvision's numbering, and those
-// that RandAugment has besides.
-const (
-	OpBrightness Op = iota
-	OpContrast
-	OpSaturation
-	OpHue
-	OpSharpness
-	OpPosterize
-	OpSolarize
-	OpAutoContrast
-	OpEqualize
-	opCount
-)
-
-var opNames = [opCount]string{"brightness", "contrast", "saturation", "hue", "sharpness", "posterize", "solarize", "autocontrast", "equalize"}
-
-func (o Op) String() string {
-	if int(o) < len(opNames) {
-		return opNames[o]
-	}
-	return fmt.Sprintf("Op(%d)", uint8(o))
-}
-
-// MarshalText returns the operation's name.
-func (o Op) MarshalText() ([]byte, error) {
-	if int(o) >= len(opNames) {
-		return nil, fmt.Errorf("augment: no jitter operation has the number %d", uint8(o))
-	}
-	return []byte(opNames[o]), nil
-}
-
-// UnmarshalText sets the operation by its name.
-func (o *Op) UnmarshalText(text []byte) error {
-	for i, name := range opNames {
-		if string(text) == name {
-			*o = Op(i)
-			return nil
-		}
-	}
-	return fmt.Errorf("augment: no jitter operation is called %q; there are %q", text, opNames)
-}
-
-// Jitter is one operation with its factor: at least 0 and neutral at 1 for
-// brightness, contrast, saturation and sharpness; for the hue -0.5 to 0.5 turns of
-// the colour circle; for posterize the bits that are kept, a whole number from 0
-// to 8; for solarize the threshold, 0 to 256; for the others 0, as it says nothing.
-type Jitter struct {
-	Op     Op      `json:"op"`
-	Factor float64 `json:"factor"`
-}
+import "fmt"
 
 // MaxBlurSigma is the largest standard deviation of a blur, in pixels.
 const MaxBlurSigma = 1000
@@ -86,38 +28,15 @@ func (p *ViewParams) Validate(imageWidth, imageHeight int) error {
 			p.Crop.Width, p.Crop.Height, p.Crop.Left, p.Crop.Top, imageWidth, imageHeight)
 	}
 	if p.Jitters < 0 || p.Jitters > len(p.Jitter) {
-		return fmt.Errorf("augment: %d jitter operations, must be 0 to %d", p.Jitters, len(p.Jitter))
+		return fmt.Errorf("augment: %d operations, must be 0 to %d", p.Jitters, len(p.Jitter))
 	}
 	for _, j := range p.Jitter[:p.Jitters] {
-		if err := j.validate(); err != nil {
+		if err := j.Validate(); err != nil {
 			return err
 		}
 	}
 	if !(0 <= p.BlurSigma && p.BlurSigma <= MaxBlurSigma) {
 		return fmt.Errorf("augment: blur sigma %v, must be from 0 to %v", p.BlurSigma, float64(MaxBlurSigma))
-	}
-	return nil
-}
-
-func (j Jitter) validate() error {
-	lo, hi := 0.0, float64(math.MaxFloat32)
-	switch {
-	case j.Op >= opCount:
-		return fmt.Errorf("augment: no jitter operation has the number %d", uint8(j.Op))
-	case j.Op == OpHue:
-		lo, hi = -0.5, 0.5
-	case j.Op == OpPosterize:
-		hi = 8
-	case j.Op == OpSolarize:
-		hi = 256
-	case j.Op == OpAutoContrast, j.Op == OpEqualize:
-		hi = 0
-	}
-	if !(lo <= j.Factor && j.Factor <= hi) {
-		return fmt.Errorf("augment: %v factor %v, must be from %v to %v", j.Op, j.Factor, lo, hi)
-	}
-	if j.Op == OpPosterize && j.Factor != math.Trunc(j.Factor) {
-		return fmt.Errorf("augment: posterize to %v bits, must be whole", j.Factor)
 	}
 	return nil
 }
@@ -138,7 +57,7 @@ func (p *ViewParams) Apply(dst Planes, src Image, s *Scratch) {
 	}
 	resizedCrop(dst, src, p.Crop, p.Flip, &s.resize)
 	for _, j := range p.Jitter[:p.Jitters] {
-		dst.apply(j, s)
+		operations[j.Op].apply(dst, j.Factor, s)
 	}
 	if p.Grayscale {
 		dst.Grayscale()
@@ -148,29 +67,5 @@ func (p *ViewParams) Apply(dst Planes, src Image, s *Scratch) {
 	}
 	if p.Solarize {
 		dst.Solarize(SolarizeThreshold)
-	}
-}
-
-// apply is one operation of the colour jitter or of RandAugment.
-func (p Planes) apply(j Jitter, s *Scratch) {
-	switch j.Op {
-	case OpBrightness:
-		p.Brightness(j.Factor)
-	case OpContrast:
-		p.Contrast(j.Factor)
-	case OpSaturation:
-		p.Saturation(j.Factor)
-	case OpHue:
-		p.Hue(j.Factor)
-	case OpSharpness:
-		p.Sharpness(j.Factor, s)
-	case OpPosterize:
-		p.Posterize(int(j.Factor))
-	case OpSolarize:
-		p.solarizeFrom(j.Factor)
-	case OpAutoContrast:
-		p.AutoContrast()
-	case OpEqualize:
-		p.Equalize()
 	}
 }

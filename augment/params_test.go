@@ -3,30 +3,8 @@ package augment
 import (
 	"encoding/json"
 	"math"
-	"strings"
 	"testing"
 )
-
-func TestOpText(t *testing.T) {
-	for op, name := range map[Op]string{OpBrightness: "brightness", OpContrast: "contrast", OpSaturation: "saturation", OpHue: "hue"} {
-		if op.String() != name {
-			t.Errorf("%d is called %q, want %q", uint8(op), op, name)
-		}
-		var got Op
-		if err := got.UnmarshalText([]byte(name)); err != nil || got != op {
-			t.Errorf("%q is read as %v, %v", name, got, err)
-		}
-	}
-	if got := Op(9).String(); got != "Op(9)" {
-		t.Errorf("Op(9) is called %q", got)
-	}
-	if _, err := opCount.MarshalText(); err == nil {
-		t.Error("Op(9) can be written")
-	}
-	if err := new(Op).UnmarshalText([]byte("rotation")); err == nil || !strings.Contains(err.Error(), "rotation") {
-		t.Errorf("reading rotation gives the error %v", err)
-	}
-}
 
 func TestViewParamsJSON(t *testing.T) {
 	want := ViewParams{

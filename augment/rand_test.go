@@ -97,6 +97,7 @@ func TestRandRanges(t *testing.T) {
 }
 
 func TestRandDistributions(t *testing.T) {
+	t.Parallel()
 	const draws = 60_000
 	r := NewRand(20, 11, 10043, 0)
 	t.Run("Float64", func(t *testing.T) {

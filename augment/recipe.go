@@ -30,9 +30,8 @@ type Recipe struct {
 //
 // RandOps and RandMagnitude ask for RandAugment (Cubuk, Zoph, Shlens and Le, 2020)
 // in place of the colour jitter, as torchvision has it: so many operations at
-// one magnitude. Of its operations only the photometric ones are drawn (nothing,
-// brightness, saturation, contrast, sharpness, posterize, solarize, autocontrast
-// and equalize). Shears, translations and rotations would move pixels away from
+// one magnitude. Of its operations only the photometric ones and that which does
+// nothing are drawn. Shears, translations and rotations would move pixels away from
 // where ViewParams.Coord says that they are, and pixels are what is learnt from.
 type ViewRecipe struct {
 	Flip       float64 `json:"flip"`   // probability
@@ -200,17 +199,12 @@ func (v *ViewRecipe) validate() error {
 		value  float64
 		lo, hi float64
 	}
-	for _, f := range []field{
-		{"flip", v.Flip, 0, 1},
-		{"jitter", v.Jitter, 0, 1},
-		{"brightness", v.Brightness, 0, math.MaxFloat32 / 2},
-		{"contrast", v.Contrast, 0, math.MaxFloat32 / 2},
-		{"saturation", v.Saturation, 0, math.MaxFloat32 / 2},
-		{"hue", v.Hue, 0, 0.5},
-		{"grayscale", v.Grayscale, 0, 1},
-		{"blur", v.Blur, 0, 1},
-		{"solarize", v.Solarize, 0, 1},
-	} {
+	fields := []field{{"flip", v.Flip, 0, 1}, {"jitter", v.Jitter, 0, 1}}
+	for op, strength := range v.strengths() {
+		fields = append(fields, field{operations[op].name, strength, 0, operations[op].jitter.maxStrength})
+	}
+	fields = append(fields, field{"grayscale", v.Grayscale, 0, 1}, field{"blur", v.Blur, 0, 1}, field{"solarize", v.Solarize, 0, 1})
+	for _, f := range fields {
 		if !(f.lo <= f.value && f.value <= f.hi) {
 			return fmt.Errorf("%s is %v, must be from %v to %v", f.name, f.value, f.lo, f.hi)
 		}
@@ -225,6 +219,11 @@ func (v *ViewRecipe) validate() error {
 		return fmt.Errorf("rand_ops is %d, must be 0 where there is jitter or grayscale_first", v.RandOps)
 	}
 	return v.BlurSigma.validate("blur_sigma", 0, MaxBlurSigma)
+}
+
+// strengths are those of the colour jitter's operations, by Op.
+func (v *ViewRecipe) strengths() [jitterCount]float64 {
+	return [jitterCount]float64{OpBrightness: v.Brightness, OpContrast: v.Contrast, OpSaturation: v.Saturation, OpHue: v.Hue}
 }
 
 func (r Range) validate(name string, lo, hi float64) error {

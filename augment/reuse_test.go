@@ -29,8 +29,9 @@ func dependencies(t *testing.T, dir string, pkg string) []string {
 // than image formats and a way to open libjpeg-turbo; so does the example, which
 // is a module of its own.
 func TestReuseAlone(t *testing.T) {
+	t.Parallel()
 	const module = "github.com/seed-436d2970/pixpro/"
-	alone := []string{module + "augment", module + "internal/cpu"}
+	alone := []string{module + "augment", module + "internal/cells", module + "internal/cpu"}
 	check := func(dir, pkg string, allowed func(string) bool) {
 		t.Helper()
 		for _, dep := range dependencies(t, dir, pkg) {

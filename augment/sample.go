@@ -4,9 +4,9 @@ import "math"
 
 // Sample draws the parameters of one view (0 or 1) of an image of the given
 // size in pixels, by the rules of torchvision's RandomResizedCrop,
-// RandomHorizontalFlip, ColorJitter, RandomGrayscale and RandAugment. The recipe must be
-// valid. Jitter factors and blur sigmas are drawn in single precision, as torch
-// does.
+// RandomHorizontalFlip, ColorJitter, RandomGrayscale and RandAugment. The recipe
+// must be valid. Jitter factors and blur sigmas are drawn in single precision, as
+// torch does.
 func (r *Recipe) Sample(rng *Rand, view, imageWidth, imageHeight int) ViewParams {
 	v := &r.Views[view]
 	p := ViewParams{Crop: r.sampleCrop(rng, imageWidth, imageHeight)}
@@ -76,14 +76,10 @@ func wholePixels(side float64) int {
 // sampleJitter draws the order and all factors, as ColorJitter does.
 func (v *ViewRecipe) sampleJitter(rng *Rand, p *ViewParams) {
 	order := rng.Perm4()
-	strengths := [4]float64{OpBrightness: v.Brightness, OpContrast: v.Contrast, OpSaturation: v.Saturation, OpHue: v.Hue}
-	var factors [4]float64
-	for op, s := range strengths {
-		around := Range{max(1-s, 0), 1 + s}
-		if Op(op) == OpHue {
-			around = Range{-s, s}
-		}
-		factors[op] = around.sample(rng)
+	strengths := v.strengths()
+	var factors [jitterCount]float64
+	for op, strength := range strengths {
+		factors[op] = operations[op].jitter.factors(strength).sample(rng)
 	}
 	for _, op := range order {
 		if strengths[op] > 0 {
@@ -107,37 +103,17 @@ func (p *ViewParams) grayscaleFirst() {
 	p.Grayscale, p.Jitter, p.Jitters = false, moved, n
 }
 
-// maxRandMagnitude is the largest magnitude of RandAugment: torchvision's
-// num_magnitude_bins less one.
-const maxRandMagnitude = 30
-
-// randOps are RandAugment's operations, each equally likely. One is missing at
-// the end: nothing.
-var randOps = [...]Op{OpBrightness, OpSaturation, OpContrast, OpSharpness, OpPosterize, OpSolarize, OpAutoContrast, OpEqualize}
-
 // sampleRandAugment draws an operation and, where it has one, the sign of its
-// magnitude, as torchvision's RandAugment does.
+// magnitude, as torchvision's RandAugment does. All operations are equally
+// likely, and so is one more, which does nothing: ok is false then.
 func sampleRandAugment(rng *Rand, magnitude int) (j Jitter, ok bool) {
-	n := rng.IntN(len(randOps) + 1)
+	n := rng.IntN(len(randAugment) + 1)
 	negative := rng.Bool(0.5)
-	if n == len(randOps) {
+	if n == len(randAugment) {
 		return j, false
 	}
-	strength := 0.9 * float64(magnitude) / maxRandMagnitude
-	j.Op = randOps[n]
-	switch j.Op {
-	case OpPosterize:
-		j.Factor = 8 - math.RoundToEven(4*float64(magnitude)/maxRandMagnitude)
-	case OpSolarize:
-		j.Factor = float64(255*(maxRandMagnitude-magnitude)) / maxRandMagnitude
-	case OpAutoContrast, OpEqualize:
-	default:
-		j.Factor = 1 + strength
-		if negative {
-			j.Factor = 1 - strength
-		}
-	}
-	return j, true
+	op := randAugment[n]
+	return Jitter{Op: op, Factor: operations[op].magnitude(magnitude, negative)}, true
 }
 
 // sample draws a value in single precision, which must not round it out of the

@@ -32,6 +32,7 @@ const samples = 20_000
 // TestCropIsUniform looks at crops that always fit, as they are drawn: area
 // and place are uniform, the ratio is uniform in its logarithm.
 func TestCropIsUniform(t *testing.T) {
+	t.Parallel()
 	r := mustRecipe(t, "byol")
 	r.CropScale.Max = 0.5
 	const side = 20_000 // so large that whole pixels do not matter
@@ -114,6 +115,7 @@ func TestCropFallback(t *testing.T) {
 
 // TestJitterIsUniform looks at factors and at the order of the operations.
 func TestJitterIsUniform(t *testing.T) {
+	t.Parallel()
 	r := mustRecipe(t, "byol")
 	r.Views[0].Jitter = 1
 	factors := map[Op][]float64{}
@@ -153,6 +155,7 @@ func TestStrongJitterStaysAboveZero(t *testing.T) {
 
 // TestProbabilities counts what happens to the views of each recipe.
 func TestProbabilities(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		recipe string
 		view   int
@@ -222,6 +225,7 @@ func TestSampleIsAFunctionOfItsNumbers(t *testing.T) {
 
 // TestSampleIsValid draws from images of all small sizes and of odd shapes.
 func TestSampleIsValid(t *testing.T) {
+	t.Parallel()
 	check := func(r *Recipe, width, height int) {
 		for view := range r.Views {
 			for _, p := range sampleMany(r, 3, view, width, height) {
@@ -252,6 +256,7 @@ func TestSampleIsValid(t *testing.T) {
 // TestGrayscaleFirst: the parameters give what a grayscale before the jitter
 // gives.
 func TestGrayscaleFirst(t *testing.T) {
+	t.Parallel()
 	first := mustRecipe(t, "instdisc")
 	after := first
 	after.Views[0].GrayscaleFirst = false
@@ -265,7 +270,7 @@ func TestGrayscaleFirst(t *testing.T) {
 		crop := ViewParams{Crop: drawn.Crop, Flip: drawn.Flip, Grayscale: drawn.Grayscale}
 		crop.Apply(want, src, &scratch)
 		for _, j := range drawn.Jitter[:drawn.Jitters] {
-			want.apply(j, &scratch)
+			j.Apply(want, &scratch)
 		}
 		view := NewPlanes(32, 32)
 		got.Apply(view, src, &scratch)
@@ -286,15 +291,15 @@ func TestGrayscaleFirst(t *testing.T) {
 func TestRandAugment(t *testing.T) {
 	r := mustRecipe(t, "randaug")
 	r.Views[0].RandOps = 1
-	counts := make([]int, len(randOps)+1)
+	counts := make([]int, len(randAugment)+1)
 	more, less := 0, 0
 	for _, p := range sampleMany(&r, samples, 0, 100, 100) {
 		if p.Jitters == 0 {
-			counts[len(randOps)]++
+			counts[len(randAugment)]++
 			continue
 		}
 		j := p.Jitter[0]
-		counts[slices.Index(randOps[:], j.Op)]++
+		counts[slices.Index(randAugment[:], j.Op)]++
 		switch j.Op {
 		case OpPosterize:
 			if j.Factor != 7 {

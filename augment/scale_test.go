@@ -29,6 +29,7 @@ func TestLargestScale(t *testing.T) {
 // TestScaled: crops stay inside the scaled image, at most a pixel from where
 // they were, and nothing else changes.
 func TestScaled(t *testing.T) {
+	t.Parallel()
 	rng := rand.New(rand.NewPCG(1, 2))
 	recipe := mustRecipe(t, "byol")
 	for i := range 3000 {

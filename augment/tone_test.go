@@ -10,6 +10,7 @@ import (
 // TestToneIsPillows compares checksums (CRC-32 of the planes) with those of what
 // Pillow 9.4 makes of the golden pictures, by ImageOps and ImageEnhance.
 func TestToneIsPillows(t *testing.T) {
+	t.Parallel()
 	var scratch Scratch
 	for _, test := range []struct {
 		input  string
@@ -73,7 +74,7 @@ func TestToneIsPillows(t *testing.T) {
 		{"in_primaries.png", OpSharpness, 5.0, 0x5e9eddda},
 	} {
 		p := planesOf(readPNG(t, golden.Path(t, "augment", test.input)))
-		p.apply(Jitter{test.op, test.factor}, &scratch)
+		Jitter{test.op, test.factor}.Apply(p, &scratch)
 		if got := crc32.ChecksumIEEE(p.Pix); got != test.want {
 			t.Errorf("%s, %v %v: checksum %#08x, want %#08x", test.input, test.op, test.factor, got, test.want)
 		}
@@ -91,7 +92,7 @@ func TestToneOfDullPictures(t *testing.T) {
 		for i, v := range p.Pix {
 			p.Pix[i] = 100 + v/6
 		}
-		p.apply(Jitter{Op: test.op}, &scratch)
+		Jitter{Op: test.op}.Apply(p, &scratch)
 		if got := crc32.ChecksumIEEE(p.Pix); got != test.want {
 			t.Errorf("%v: checksum %#08x, want %#08x", test.op, got, test.want)
 		}

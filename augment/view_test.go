@@ -36,6 +36,7 @@ func clonePlanes(p Planes) Planes {
 
 // TestNothingChanges: operations that must leave every byte as it was.
 func TestNothingChanges(t *testing.T) {
+	t.Parallel()
 	for name, apply := range map[string]func(Planes, *Scratch){
 		"flip twice":       func(p Planes, _ *Scratch) { p.HFlip(); p.HFlip() },
 		"solarize twice":   func(p Planes, _ *Scratch) { p.Solarize(0); p.Solarize(0) },
@@ -91,6 +92,7 @@ func TestCropSeesNothingBeyondItself(t *testing.T) {
 
 // TestEvenImageStaysEven: weights add up to one, in the resize and in the blur.
 func TestEvenImageStaysEven(t *testing.T) {
+	t.Parallel()
 	var scratch Scratch
 	eachSize(t, func(t *testing.T, width, height int) {
 		for _, level := range []uint8{0, 1, 127, 254, 255} {
@@ -108,6 +110,7 @@ func TestEvenImageStaysEven(t *testing.T) {
 // TestLongSidesStayEven: rounding the weights of very many pixels can make
 // them add up to more than one, which must not become a level of 256.
 func TestLongSidesStayEven(t *testing.T) {
+	t.Parallel()
 	var scratch Scratch
 	const side = 70_000
 	pix := bytes.Repeat([]byte{255}, 3*side)
@@ -122,6 +125,7 @@ func TestLongSidesStayEven(t *testing.T) {
 
 // TestApplyIsItsOperations compares Apply with the single operations in order.
 func TestApplyIsItsOperations(t *testing.T) {
+	t.Parallel()
 	rng := rand.New(rand.NewPCG(5, 6))
 	recipe := mustRecipe(t, "byol")
 	var scratch Scratch
@@ -203,6 +207,7 @@ func guarded(t testing.TB, width, height int) (Planes, func()) {
 // TestApplyKeepsToItsBuffers: the source is not written, nor anything around
 // the view, and all of the view is.
 func TestApplyKeepsToItsBuffers(t *testing.T) {
+	t.Parallel()
 	rng := rand.New(rand.NewPCG(7, 8))
 	var scratch Scratch
 	eachSize(t, func(t *testing.T, width, height int) {
@@ -229,8 +234,8 @@ func TestApplyKeepsToItsBuffers(t *testing.T) {
 func TestApplyDoesNotAllocate(t *testing.T) { eachLevel(t, testApplyDoesNotAllocate) }
 
 func testApplyDoesNotAllocate(t *testing.T) {
-	src := noise(rand.New(rand.NewPCG(9, 10)), 500, 375)
-	dst := NewPlanes(224, 224)
+	src := noise(rand.New(rand.NewPCG(9, 10)), 150, 110)
+	dst := NewPlanes(72, 72)
 	recipe := mustRecipe(t, "byol")
 	for i := range recipe.Views {
 		recipe.Views[i].Grayscale = 0.5 // the more operations, the better
@@ -258,6 +263,7 @@ func testApplyDoesNotAllocate(t *testing.T) {
 // TestBlurSpreadsAsAGaussian measures the variance of a blurred line, which is
 // about sigma^2, whatever 8-bit steps do.
 func TestBlurSpreadsAsAGaussian(t *testing.T) {
+	t.Parallel()
 	var scratch Scratch
 	const side = 129
 	for _, sigma := range []float64{1, 2, 3.7, 8} {

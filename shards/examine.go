@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"hash/crc32"
-	"image"
 	"image/jpeg"
 	"math"
 
@@ -100,15 +99,11 @@ func (e *examiner) shrink(j *job, m *augment.Image) error {
 	scale := float64(e.maxSide) / float64(max(m.Width, m.Height))
 	w := max(1, int(math.Round(scale*float64(m.Width))))
 	h := max(1, int(math.Round(scale*float64(m.Height))))
-	planes := augment.Planes{Width: w, Height: h, Pix: make([]uint8, 3*w*h)}
+	planes := augment.NewPlanes(w, h)
 	augment.ResizedCrop(planes, *m, augment.Rect{Height: m.Height, Width: m.Width}, &e.scratch)
 
-	out := image.NewRGBA(image.Rect(0, 0, w, h))
-	for i := range w * h {
-		copy(out.Pix[4*i:], []uint8{planes.Pix[i], planes.Pix[w*h+i], planes.Pix[2*w*h+i], 0xff})
-	}
 	var data bytes.Buffer
-	if err := jpeg.Encode(&data, out, &jpeg.Options{Quality: jpegQuality}); err != nil {
+	if err := jpeg.Encode(&data, planes.RGBA(), &jpeg.Options{Quality: jpegQuality}); err != nil {
 		return err
 	}
 	j.data = data.Bytes()

@@ -6,13 +6,14 @@ import (
 	"fmt"
 	"hash/crc32"
 	"image"
-	"image/color"
+	"image/draw"
 	"image/png"
 	"math"
 	"os"
 	"path/filepath"
 	"time"
 
+	"github.com/seed-436d2970/pixpro/augment"
 	"github.com/seed-436d2970/pixpro/pipeline"
 	"google.golang.org/protobuf/encoding/protowire"
 )
@@ -89,11 +90,9 @@ func (w *eventWriter) views(step int64, b *pipeline.Batch) error {
 	sheet := image.NewRGBA(image.Rect(0, 0, n*size, 2*size))
 	for v := range 2 {
 		for i := range n {
-			planes := b.Views(v)[i*3*size*size:]
-			for p := range size * size {
-				c := color.RGBA{planes[p], planes[size*size+p], planes[2*size*size+p], 255}
-				sheet.SetRGBA(i*size+p%size, v*size+p/size, c)
-			}
+			view := augment.Planes{Width: size, Height: size, Pix: b.Views(v)[3*size*size*i:][:3*size*size]}
+			at := image.Rect(i*size, v*size, (i+1)*size, (v+1)*size)
+			draw.Draw(sheet, at, view.RGBA(), image.Point{}, draw.Src)
 		}
 	}
 	var encoded bytes.Buffer

@@ -7,8 +7,6 @@ package main
 
 import (
 	"fmt"
-	"image"
-	"image/color"
 	"image/png"
 	"os"
 
@@ -58,16 +56,11 @@ func writePair(path, prefix string) error {
 }
 
 func writePNG(name string, p augment.Planes) (err error) {
-	m := image.NewRGBA(image.Rect(0, 0, p.Width, p.Height))
-	n := p.Width * p.Height
-	for i := range n {
-		m.Set(i%p.Width, i/p.Width, color.RGBA{p.Pix[i], p.Pix[n+i], p.Pix[2*n+i], 255})
-	}
 	f, err := os.Create(name)
 	if err != nil {
 		return err
 	}
-	if err := png.Encode(f, m); err != nil {
+	if err := png.Encode(f, p.RGBA()); err != nil {
 		f.Close()
 		return err
 	}

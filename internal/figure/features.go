@@ -87,7 +87,7 @@ func Features(rows []FeatureRow, encoders []string) (*image.RGBA, error) {
 	for i, r := range rows {
 		y := float64(top + i*rowHeight)
 		picture := box{margin, y, featureSide, featureSide}.fit(r.Source.Width, r.Source.Height)
-		place(p, picture, fromImage(r.Source))
+		place(p, picture, r.Source.RGBA())
 		for e, m := range r.Maps {
 			x := float64(margin + column*(1+panels*e))
 			b := box{x, y, featureSide, featureSide}.fit(r.Source.Width, r.Source.Height)

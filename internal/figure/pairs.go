@@ -217,11 +217,7 @@ func describe(p augment.ViewParams) []string {
 		items = append(items, "flipped")
 	}
 	for _, j := range p.Jitter[:min(max(p.Jitters, 0), len(p.Jitter))] {
-		if j.Op == augment.OpHue {
-			items = append(items, fmt.Sprintf("%v %+.3f", j.Op, j.Factor))
-		} else {
-			items = append(items, fmt.Sprintf("%v ×%.2f", j.Op, j.Factor))
-		}
+		items = append(items, j.String())
 	}
 	if p.Grayscale {
 		items = append(items, "grayscale")
@@ -230,16 +226,16 @@ func describe(p augment.ViewParams) []string {
 		items = append(items, fmt.Sprintf("blur σ %.2f", p.BlurSigma))
 	}
 	if p.Solarize {
-		items = append(items, "solarized")
+		items = append(items, augment.Jitter{Op: augment.OpSolarize, Factor: augment.SolarizeThreshold}.String())
 	}
 	return items
 }
 
 func (r *pairRow) draw(p *page, text faces, opts PairsOptions) {
-	place(p, r.source, fromImage(r.Source))
+	place(p, r.source, r.Source.RGBA())
 	width, height := r.Source.Width, r.Source.Height
 	for v, b := range r.views {
-		place(p, b, fromPlanes(r.Views[v]))
+		place(p, b, r.Views[v].RGBA())
 		crop := r.Params[v].Crop
 		sx, sy := r.source.w/float64(width), r.source.h/float64(height)
 		marked := box{r.source.x + float64(crop.Left)*sx, r.source.y + float64(crop.Top)*sy, float64(crop.Width) * sx, float64(crop.Height) * sy}
@@ -336,22 +332,4 @@ func (r *pairRow) drawNote(p *page, text faces) {
 func place(p *page, b box, src image.Image) {
 	dst := image.Rect(int(b.x+0.5), int(b.y+0.5), int(b.x+b.w+0.5), int(b.y+b.h+0.5))
 	xdraw.BiLinear.Scale(p.img, dst, src, src.Bounds(), xdraw.Src, nil)
-}
-
-func fromImage(m augment.Image) *image.RGBA {
-	img := image.NewRGBA(image.Rect(0, 0, m.Width, m.Height))
-	for i := range m.Width * m.Height {
-		copy(img.Pix[4*i:], m.Pix[3*i:3*i+3])
-		img.Pix[4*i+3] = 255
-	}
-	return img
-}
-
-func fromPlanes(m augment.Planes) *image.RGBA {
-	img := image.NewRGBA(image.Rect(0, 0, m.Width, m.Height))
-	plane := m.Width * m.Height
-	for i := range plane {
-		img.Pix[4*i], img.Pix[4*i+1], img.Pix[4*i+2], img.Pix[4*i+3] = m.Pix[i], m.Pix[plane+i], m.Pix[2*plane+i], 255
-	}
-	return img
 }

@@ -196,7 +196,7 @@ func TestDescribe(t *testing.T) {
 		},
 		Jitters: 4, Grayscale: true, BlurSigma: 1.234, Solarize: true,
 	}
-	want := []string{"crop 80×70 at (6, 5)", "flipped", "hue -0.041", "contrast ×1.20", "brightness ×0.80", "saturation ×1.00", "grayscale", "blur σ 1.23", "solarized"}
+	want := []string{"crop 80×70 at (6, 5)", "flipped", "hue -14.9°", "contrast ×1.20", "brightness ×0.80", "saturation ×1.00", "grayscale", "blur σ 1.23", "solarize from 128"}
 	if diff := cmp.Diff(want, describe(p)); diff != "" {
 		t.Error(diff)
 	}
@@ -208,7 +208,7 @@ func TestDescribe(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, r := range "×σ…" {
+	for _, r := range "×σ°…" {
 		if _, ok := text.regular.GlyphAdvance(r); !ok {
 			t.Errorf("the font has no %q", r)
 		}

@@ -185,25 +185,26 @@ func measureOperations(ctx context.Context, image augment.Image, size int) ([]op
 	original, view := augment.NewPlanes(size, size), augment.NewPlanes(size, size)
 	augment.ResizedCrop(original, image, crop, &scratch)
 	var results []operationBench
-	for _, op := range []struct {
+	type operation struct {
 		name  string
 		apply func()
-	}{
+	}
+	measured := []operation{
 		{"resized crop, whole image", func() { augment.ResizedCrop(view, image, crop, &scratch) }},
 		{"resized crop, third of the sides", func() {
 			third := augment.Rect{Width: max(image.Width/3, 1), Height: max(image.Height/3, 1)}
 			augment.ResizedCrop(view, image, third, &scratch)
 		}},
 		{"flip", view.HFlip},
-		{"brightness", func() { view.Brightness(1.1) }},
-		{"contrast", func() { view.Contrast(0.9) }},
-		{"saturation", func() { view.Saturation(1.1) }},
-		{"hue", func() { view.Hue(0.05) }},
 		{"grayscale", view.Grayscale},
 		{"blur, sigma 0.5", func() { view.GaussianBlur(0.5, &scratch) }},
 		{"blur, sigma 2", func() { view.GaussianBlur(2, &scratch) }},
-		{"solarize", func() { view.Solarize(augment.SolarizeThreshold) }},
-	} {
+	}
+	for _, op := range augment.Operations() {
+		typical := op.Typical()
+		measured = append(measured, operation{op.String(), func() { typical.Apply(view, &scratch) }})
+	}
+	for _, op := range measured {
 		const repeats = 100
 		best := time.Duration(0)
 		for i := range repeats {

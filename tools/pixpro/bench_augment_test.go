@@ -3,8 +3,10 @@ package main
 import (
 	"encoding/json"
 	"path/filepath"
+	"slices"
 	"testing"
 
+	"github.com/seed-436d2970/pixpro/augment"
 	"github.com/seed-436d2970/pixpro/internal/cpu"
 	"github.com/seed-436d2970/pixpro/internal/synth"
 )
@@ -26,7 +28,12 @@ func TestBenchAugment(t *testing.T) {
 	if b.Level != cpu.Current().String() || b.Images != 3 || b.Size != 32 || b.Recipe != "byol" || b.JPEG == "" {
 		t.Errorf("measured with %+v", b)
 	}
-	if len(b.Operations) < 9 || !(b.DecodeSeconds > 0 && b.PairSeconds > 0 && b.PairsPerSecond > 0) {
+	for _, op := range augment.Operations() {
+		if !slices.ContainsFunc(b.Operations, func(o operationBench) bool { return o.Name == op.String() }) {
+			t.Errorf("%v is not measured: %+v", op, b.Operations)
+		}
+	}
+	if !(b.DecodeSeconds > 0 && b.PairSeconds > 0 && b.PairsPerSecond > 0) {
 		t.Errorf("figures are missing: %+v", b)
 	}
 	for _, op := range b.Operations {
