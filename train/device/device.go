@@ -200,6 +200,8 @@ type Device interface {
 	Update(p, buffer, g Tensor, u Update)
 	// MovingAverage computes key = momentum * key + (1 - momentum) * query.
 	MovingAverage(key, query Tensor, momentum float64)
+
+	Primitives
 }
 
 // OutOfMemoryError is the failure of an allocation.
