@@ -31,6 +31,10 @@ func checkMask(mask, x device.Tensor) {
 	checkFloats(mask, x)
 }
 
+// mostProducts is how many matrices a call of cuBLAS gets: a launch may have so
+// many blocks along its third dimension.
+const mostProducts = 1<<16 - 1
+
 // Multiply implements device.Device.
 func (d *Device) Multiply(c, a, b device.Tensor, p device.Product) {
 	p.Check(c, a, b)
@@ -46,8 +50,11 @@ func (d *Device) Multiply(c, a, b device.Tensor, p device.Product) {
 	if p.TransposeB {
 		leadB = p.K
 	}
-	d.gemm("gemm products", p.TransposeA, p.TransposeB, p.M, p.N, p.K,
-		matrix(a, 0, leadA, p.M*p.K), matrix(b, 0, leadB, p.K*p.N), p.Accumulate, matrix(c, 0, p.N, p.M*p.N), p.Batch)
+	for from := 0; from < p.Batch; from += mostProducts {
+		d.gemm("gemm products", p.TransposeA, p.TransposeB, p.M, p.N, p.K,
+			matrix(a, from*p.M*p.K, leadA, p.M*p.K), matrix(b, from*p.K*p.N, leadB, p.K*p.N), p.Accumulate,
+			matrix(c, from*p.M*p.N, p.N, p.M*p.N), min(mostProducts, p.Batch-from))
+	}
 }
 
 // Combine implements device.Device.

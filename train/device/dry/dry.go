@@ -92,10 +92,10 @@ func (d *Device) PropagateBackward(_, _, _, _, u, _ device.Tensor, _ device.Prop
 	d.pixels(u, 4)
 }
 
-// PixProLoss implements device.Device.
+// PixProLoss implements device.FusedLosses.
 func (d *Device) PixProLoss(_, _, q, _ device.Tensor, _ device.Matching) { d.pixels(q, 2) }
 
-// PixContrastLoss implements device.Device.
+// PixContrastLoss implements device.FusedLosses.
 func (d *Device) PixContrastLoss(_, _, q, _ device.Tensor, _ device.Matching, _ float64) {
 	d.pixels(q, 2)
 }
@@ -144,4 +144,7 @@ func (d *Device) Gather(_, _, _ device.Tensor)                                  
 func (d *Device) GatherBackward(_, _, _ device.Tensor)                                            {}
 func (d *Device) Positives(_ device.Tensor, _, _ int, _ device.Matching)                          {}
 
-var _ device.Device = (*Device)(nil)
+var (
+	_ device.Device      = (*Device)(nil)
+	_ device.FusedLosses = (*Device)(nil)
+)
