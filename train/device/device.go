@@ -180,6 +180,18 @@ type Device interface {
 	// PropagateBackward computes du and dg.
 	PropagateBackward(du, dg, dy, cosines, u, g Tensor, p Propagation)
 
+	// Update moves parameter p and its momentum buffer by gradient g.
+	Update(p, buffer, g Tensor, u Update)
+	// MovingAverage computes key = momentum * key + (1 - momentum) * query.
+	MovingAverage(key, query Tensor, momentum float64)
+
+	Primitives
+}
+
+// FusedLosses is a device with whole losses as operations of its own, which take
+// less time and memory than the primitives that package nn else composes them
+// of. Queries and keys are unit vectors.
+type FusedLosses interface {
 	// PixProLoss writes each image's loss, -2 Scale times the mean cosine of its
 	// positive pairs, and the gradient of q. q and k are unit vectors, N x H x W x C.
 	PixProLoss(losses, dq, q, k Tensor, m Matching)
@@ -195,11 +207,6 @@ type Device interface {
 	// cross entropy, at temperature tau, of finding an image's key among those
 	// of the same view, N/2 of them. Of m it uses Scale and KeyShift, N/2.
 	InfoNCELoss(losses, dq, q, k Tensor, m Matching, tau float64)
-
-	// Update moves parameter p and its momentum buffer by gradient g.
-	Update(p, buffer, g Tensor, u Update)
-	// MovingAverage computes key = momentum * key + (1 - momentum) * query.
-	MovingAverage(key, query Tensor, momentum float64)
 }
 
 // OutOfMemoryError is the failure of an allocation.

@@ -71,13 +71,12 @@ func (l *instanceLoss) Compute(s *Step) Result {
 		q = l.predictor.Forward(s.Tape, q)
 	}
 	q, k := average(s.Tape, q), average(s.KeyTape, l.keys.Forward(s.KeyTape, s.KeyFeatures()))
-	return s.compare(q, k, s.Share*l.Weight, func(losses, dq, q, k device.Tensor, m device.Matching) {
+	return s.compare(q, k, s.Share*l.Weight, func(q, k *nn.Var, m device.Matching) device.Tensor {
 		if l.Branch == SimCLR {
 			m.Scale /= 2
-			s.Device.InfoNCELoss(losses, dq, q, k, m, l.Temperature)
-		} else {
-			s.Device.SimilarityLoss(losses, dq, q, k, m)
+			return nn.InfoNCELoss(s.Tape, q, k, m, l.Temperature)
 		}
+		return nn.SimilarityLoss(s.Tape, q, k, m)
 	})
 }
 

@@ -47,19 +47,16 @@ func (s *Step) Features() *nn.Var { return s.features.Retain() }
 // KeyFeatures is the key encoder's map, with a reference for one use.
 func (s *Step) KeyFeatures() *nn.Var { return s.keyFeatures.Retain() }
 
-// compare normalises projections of 2N images, which it consumes, lets compute
-// write each image's loss and the queries' gradient, and sums the losses.
-func (s *Step) compare(queries, keys *nn.Var, share float64, compute func(losses, dq, q, k device.Tensor, m device.Matching)) (r Result) {
+// compare normalises projections of 2N images, which it consumes, computes each
+// image's loss and the queries' gradient, and sums the losses.
+func (s *Step) compare(queries, keys *nn.Var, share float64, compute func(q, k *nn.Var, m device.Matching) (losses device.Tensor)) (r Result) {
 	d := s.Device
 	q, k := nn.Normalize(s.Tape, queries), nn.Normalize(s.KeyTape, keys)
 	images := q.Value.Shape[0]
-	losses, dq := d.Alloc(images), d.Alloc(q.Value.Shape...)
-	compute(losses, dq, q.Value, k.Value, device.Matching{KeyShift: images / 2, Scale: 2 * share / float64(images)})
+	losses := compute(q, k.Retain(), device.Matching{KeyShift: images / 2, Scale: 2 * share / float64(images)})
 	if s.Observe {
 		r.ProjectionStd = MeanStd(d, k.Value)
 	}
-	q.AddGrad(dq)
-	q.Release()
 	k.Release()
 	perImage := make([]float32, images)
 	d.Download(perImage, losses)

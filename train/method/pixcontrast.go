@@ -3,6 +3,7 @@ package method
 import (
 	"github.com/seed-436d2970/pixpro/train/device"
 	"github.com/seed-436d2970/pixpro/train/model"
+	"github.com/seed-436d2970/pixpro/train/nn"
 	"github.com/seed-436d2970/pixpro/train/options"
 )
 
@@ -38,9 +39,9 @@ func newPixContrast(b *Builder, p *PixContrast) (Loss, error) {
 // Compute implements Loss. The loss of a pair is the mean of both directions.
 func (l *pixContrast) Compute(s *Step) Result {
 	q, k := l.queries.Forward(s.Tape, s.Features()), l.keys.Forward(s.KeyTape, s.KeyFeatures())
-	return s.compare(q, k, s.Share, func(losses, dq, q, k device.Tensor, m device.Matching) {
+	return s.compare(q, k, s.Share, func(q, k *nn.Var, m device.Matching) device.Tensor {
 		m.CoordQ, m.CoordK, m.Threshold = s.Coords, s.Coords, l.ratio
 		m.Scale /= 2
-		s.Device.PixContrastLoss(losses, dq, q, k, m, l.temperature)
+		return nn.PixContrastLoss(s.Tape, q, k, m, l.temperature)
 	})
 }

@@ -50,9 +50,9 @@ func newPixPro(b *Builder, p *PixPro) (Loss, error) {
 func (l *pixPro) Compute(s *Step) Result {
 	q := l.propagation.Forward(s.Tape, l.queries.Forward(s.Tape, s.Features()))
 	k := l.keys.Forward(s.KeyTape, s.KeyFeatures())
-	return s.compare(q, k, s.Share, func(losses, dq, q, k device.Tensor, m device.Matching) {
+	return s.compare(q, k, s.Share, func(q, k *nn.Var, m device.Matching) device.Tensor {
 		m.CoordQ, m.CoordK, m.Threshold = s.Coords, s.Coords, l.ratio
-		s.Device.PixProLoss(losses, dq, q, k, m)
+		return nn.PixProLoss(s.Tape, q, k, m)
 	})
 }
 

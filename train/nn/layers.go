@@ -178,6 +178,57 @@ func AveragePool(t *Tape, x *Var, c device.Convolution) *Var {
 	return y
 }
 
+// ReLU computes max(x, 0).
+func ReLU(t *Tape, x *Var) *Var {
+	d := t.Device
+	y := t.output(d.AllocActivation(x.Value.Shape...), x)
+	d.ReLU(y.Value, x.Value)
+	x.Release()
+	return t.finish(y, func(dy device.Tensor) {
+		d.ReLUBackward(dy, dy, y.Value)
+		x.AddGrad(dy)
+	}, y.Retain())
+}
+
+// Upsample makes x, N x H x W x C, factor times as high and as wide by repeating
+// its cells.
+func Upsample(t *Tape, x *Var, factor int) *Var {
+	d, s := t.Device, x.Value.Shape
+	y := t.output(d.AllocActivation(s[0], factor*s[1], factor*s[2], s[3]), x)
+	d.Upsample(y.Value, x.Value)
+	x.Release()
+	return t.finish(y, func(dy device.Tensor) {
+		dx := d.AllocActivation(s...)
+		d.UpsampleBackward(dx, dy)
+		x.AddGrad(dx)
+		d.Free(dy)
+	})
+}
+
+// Add computes a + b, activations of one shape.
+func Add(t *Tape, a, b *Var) *Var {
+	d, rows, columns := t.Device, a.Value.Rows(), a.Value.Channels()
+	copied := func(x device.Tensor) device.Tensor {
+		y := d.AllocActivation(x.Shape...)
+		d.Copy(y, device.Place{}, x, device.Place{}, rows, columns)
+		return y
+	}
+	y := t.output(copied(a.Value), a, b)
+	d.Add(y.Value, b.Value)
+	a.Release()
+	b.Release()
+	return t.finish(y, func(dy device.Tensor) {
+		if a.grads && b.grads {
+			a.AddGrad(copied(dy))
+			b.AddGrad(dy)
+		} else if a.grads {
+			a.AddGrad(dy)
+		} else {
+			b.AddGrad(dy)
+		}
+	})
+}
+
 // Normalize divides each cell's vector by its length.
 func Normalize(t *Tape, x *Var) *Var {
 	d := t.Device

@@ -19,6 +19,7 @@ type Var struct {
 	grad  device.Tensor // absent until the first gradient arrives
 	grads bool          // wants a gradient
 	refs  int
+	base  *Var // whose memory Value is, nil if it is its own
 }
 
 // Retain adds a reference, for one more use, and returns v.
@@ -31,7 +32,11 @@ func (v *Var) Retain() *Var {
 func (v *Var) Release() {
 	v.refs--
 	if v.refs == 0 {
-		v.tape.Device.Free(v.Value)
+		if v.base != nil {
+			v.base.Release()
+		} else {
+			v.tape.Device.Free(v.Value)
+		}
 		v.Value = device.Tensor{}
 	}
 	if v.refs < 0 {
@@ -91,13 +96,36 @@ func (t *Tape) Variable(v device.Tensor) *Var {
 // Grad is the gradient that Backward left on a Variable.
 func (v *Var) Grad() device.Tensor { return v.grad }
 
-// output is a new value of an operation on the given inputs.
+// output is a new value of an operation on the given inputs. It wants a gradient
+// if the tape records and one of them does.
 func (t *Tape) output(value device.Tensor, inputs ...*Var) *Var {
 	v := &Var{Value: value, tape: t, refs: 1}
 	for _, in := range inputs {
-		v.grads = v.grads || in.grads
+		v.grads = v.grads || t.Mode == Train && in.grads
 	}
 	return v
+}
+
+// finish ends an operation whose inputs are consumed when its backward step,
+// which reads them, has been taken, or at once where there is none. An input may
+// be nil.
+func (t *Tape) finish(out *Var, backward func(dy device.Tensor), inputs ...*Var) *Var {
+	consume := func() {
+		for _, in := range inputs {
+			if in != nil {
+				in.Release()
+			}
+		}
+	}
+	if t.Mode != Train || !out.grads {
+		consume()
+		return out
+	}
+	t.record(out, func(dy device.Tensor) {
+		backward(dy)
+		consume()
+	})
+	return out
 }
 
 // record keeps an operation's backward step, which takes over the gradient of

@@ -19,7 +19,8 @@ import (
 	"github.com/seed-436d2970/pixpro/train/device"
 )
 
-// Device computes on the processor. It implements device.Device.
+// Device computes on the processor. It implements device.Device and
+// device.FusedLosses.
 type Device struct {
 	threads int
 	free    map[int][]*memory // by capacity
@@ -126,6 +127,11 @@ func (d *Device) UploadViews(dst device.Tensor, views [2][]uint8, mean, std [3]f
 		}
 	})
 }
+
+var (
+	_ device.Device      = (*Device)(nil)
+	_ device.FusedLosses = (*Device)(nil)
+)
 
 // floats is a tensor's content.
 func floats(t device.Tensor) []float32 {

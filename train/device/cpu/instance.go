@@ -8,7 +8,7 @@ import (
 	"github.com/seed-436d2970/pixpro/train/device"
 )
 
-// SimilarityLoss implements device.Device.
+// SimilarityLoss implements device.FusedLosses.
 func (d *Device) SimilarityLoss(losses, dq, q, k device.Tensor, m device.Matching) {
 	images, c := q.Rows(), q.Channels()
 	mustBe(k.Len() == q.Len() && dq.Len() == q.Len() && losses.Len() == images, "instance loss of %v and %v", q.Shape, k.Shape)
@@ -25,7 +25,7 @@ func (d *Device) SimilarityLoss(losses, dq, q, k device.Tensor, m device.Matchin
 	})
 }
 
-// InfoNCELoss implements device.Device. With p the softmax of an image's
+// InfoNCELoss implements device.FusedLosses. With p the softmax of an image's
 // cosines over tau, its loss is -log p of its own key, and the gradient by a
 // cosine (p - [own key]) / tau.
 func (d *Device) InfoNCELoss(losses, dq, q, k device.Tensor, m device.Matching, tau float64) {

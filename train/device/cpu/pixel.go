@@ -122,7 +122,7 @@ func (d *Device) pixelLoss(losses, dq, q, k device.Tensor, match device.Matching
 	})
 }
 
-// PixProLoss implements device.Device.
+// PixProLoss implements device.FusedLosses.
 func (d *Device) PixProLoss(losses, dq, q, k device.Tensor, match device.Matching) {
 	d.pixelLoss(losses, dq, q, k, match, func(cos []float32, mask []bool, positives int) float64 {
 		factor := -2 * match.Scale / (float64(positives) + 1e-6)
@@ -139,7 +139,7 @@ func (d *Device) PixProLoss(losses, dq, q, k device.Tensor, match device.Matchin
 	})
 }
 
-// PixContrastLoss implements device.Device. For a query cell with positives P
+// PixContrastLoss implements device.FusedLosses. For a query cell with positives P
 // among the keys, loss = -log(sum_P e / sum e) with e = exp(cos / tau), and
 // its gradient by a cosine is (e / sum e - [in P] e / sum_P e) / tau.
 func (d *Device) PixContrastLoss(losses, dq, q, k device.Tensor, match device.Matching, tau float64) {

@@ -15,7 +15,8 @@ import (
 	"gorgonia.org/cu"
 )
 
-// Device computes on a card. It implements device.Device and device.Profiler.
+// Device computes on a card. It implements device.Device, device.FusedLosses and
+// device.Profiler.
 type Device struct {
 	opts    Options
 	name    string
@@ -437,6 +438,7 @@ func mustBe(ok bool, format string, args ...any) {
 }
 
 var (
-	_ device.Device   = (*Device)(nil)
-	_ device.Profiler = (*Device)(nil)
+	_ device.Device      = (*Device)(nil)
+	_ device.FusedLosses = (*Device)(nil)
+	_ device.Profiler    = (*Device)(nil)
 )

@@ -608,6 +608,234 @@ extern "C" __global__ void similarity_backward(activation* s, float* dc, const f
   dc[i] *= slope;
 }
 
+// ------------------------------------------------- parts of losses and of heads
+//
+// Rows are summed by a warp each (_warp), or, if they are long, by a block
+// (_block): a team of TEAM threads. A mask, which may be null, lets through
+// where it is not 0.
+
+static __device__ __forceinline__ float warp_max(float v) {
+  for (int o = 16; o > 0; o >>= 1) v = fmaxf(v, __shfl_xor_sync(0xffffffffu, v, o));
+  return v;
+}
+
+// block_max is the largest value of a one-dimensional block, for every thread.
+static __device__ float block_max(float v) {
+  __shared__ float part[THREADS / 32];
+  v = warp_max(v);
+  __syncthreads();  // the last call's parts have been read
+  if (threadIdx.x % 32 == 0) part[threadIdx.x / 32] = v;
+  __syncthreads();
+  v = part[0];
+  for (int i = 1; i < THREADS / 32; i++) v = fmaxf(v, part[i]);
+  return v;
+}
+
+template <int TEAM> static __device__ __forceinline__ double team_sum(double v) { return TEAM == 32 ? warp_sum(v) : block_sum(v); }
+template <int TEAM> static __device__ __forceinline__ float team_max(float v) { return TEAM == 32 ? warp_max(v) : block_max(v); }
+// team_row is the row of a thread's team, COLUMNS_OF its columns that the thread takes.
+template <int TEAM> static __device__ __forceinline__ int64 team_row() { return (int64)blockIdx.x * (THREADS / TEAM) + threadIdx.x / TEAM; }
+#define COLUMNS_OF(j) for (int j = threadIdx.x % TEAM; j < columns; j += TEAM)
+
+#define MINUS_INFINITY __uint_as_float(0xff800000u)
+#define NOT_A_NUMBER __uint_as_float(0x7fc00000u)
+
+static __device__ __forceinline__ bool passes(const float* mask, int64 i) { return !mask || mask[i] != 0; }
+
+// exponentials: of what the mask lets through in a row, largest = max x / tau,
+// and the sum of exp(x / tau - largest) is returned
+template <int TEAM> static __device__ __forceinline__ double exponentials(const float* x, const float* mask, int64 at, int columns, double tau, double* largest) {
+  float most = MINUS_INFINITY;
+  COLUMNS_OF(j) if (passes(mask, at + j)) most = fmaxf(most, x[at + j]);
+  *largest = team_max<TEAM>(most) / tau;
+  double sum = 0;
+  COLUMNS_OF(j) if (passes(mask, at + j)) sum += exp(x[at + j] / tau - *largest);
+  return team_sum<TEAM>(sum);
+}
+
+template <int TEAM> static __device__ __forceinline__ void softmax(float* y, const float* x, const float* mask, int64 rows, int columns, double tau) {
+  const int64 row = team_row<TEAM>(), at = row * columns;
+  if (row >= rows) return;
+  double largest;
+  const double sum = exponentials<TEAM>(x, mask, at, columns, tau, &largest);
+  COLUMNS_OF(j) y[at + j] = passes(mask, at + j) ? (float)(exp(x[at + j] / tau - largest) / sum) : 0.0f;
+}
+// y = exp(x / tau) / sum of those that the mask lets through in the row
+extern "C" __global__ void softmax_warp(float* y, const float* x, const float* mask, int64 rows, int columns, double tau) { softmax<32>(y, x, mask, rows, columns, tau); }
+extern "C" __global__ void softmax_block(float* y, const float* x, const float* mask, int64 rows, int columns, double tau) { softmax<THREADS>(y, x, mask, rows, columns, tau); }
+
+template <int TEAM> static __device__ __forceinline__ void softmax_backward(float* dx, const float* dy, const float* y, int64 rows, int columns, double tau) {
+  const int64 row = team_row<TEAM>(), at = row * columns;
+  if (row >= rows) return;
+  double dot = 0;
+  COLUMNS_OF(j) dot += (double)y[at + j] * dy[at + j];
+  dot = team_sum<TEAM>(dot);
+  COLUMNS_OF(j) dx[at + j] = (float)(y[at + j] * (dy[at + j] - dot) / tau);
+}
+// dx = y (dy - sum y dy) / tau
+extern "C" __global__ void softmax_backward_warp(float* dx, const float* dy, const float* y, int64 rows, int columns, double tau) { softmax_backward<32>(dx, dy, y, rows, columns, tau); }
+extern "C" __global__ void softmax_backward_block(float* dx, const float* dy, const float* y, int64 rows, int columns, double tau) { softmax_backward<THREADS>(dx, dy, y, rows, columns, tau); }
+
+template <int TEAM> static __device__ __forceinline__ void log_sum_exp(float* y, const float* x, const float* mask, int64 rows, int columns, double tau) {
+  const int64 row = team_row<TEAM>();
+  if (row >= rows) return;
+  double largest;
+  const double sum = exponentials<TEAM>(x, mask, row * columns, columns, tau, &largest);
+  if (threadIdx.x % TEAM == 0) y[row] = (float)(largest + log(sum));
+}
+// y = log sum exp(x / tau) over what the mask lets through in the row
+extern "C" __global__ void log_sum_exp_warp(float* y, const float* x, const float* mask, int64 rows, int columns, double tau) { log_sum_exp<32>(y, x, mask, rows, columns, tau); }
+extern "C" __global__ void log_sum_exp_block(float* y, const float* x, const float* mask, int64 rows, int columns, double tau) { log_sum_exp<THREADS>(y, x, mask, rows, columns, tau); }
+
+// dx = dy exp(x / tau - y) / tau, 0 where the mask does not let through
+extern "C" __global__ void log_sum_exp_backward(float* dx, const float* dy, const float* y, const float* x, const float* mask, int64 elements, int columns, double tau) {
+  const int64 i = thread_index();
+  if (i >= elements) return;
+  const int64 row = i / columns;
+  dx[i] = passes(mask, i) ? (float)(dy[row] / tau * exp(x[i] / tau - y[row])) : 0.0f;
+}
+
+template <int TEAM> static __device__ __forceinline__ void mean(float* y, const float* x, const float* mask, int64 rows, int columns) {
+  const int64 row = team_row<TEAM>(), at = row * columns;
+  if (row >= rows) return;
+  double sum = 0, count = 0;
+  COLUMNS_OF(j) if (passes(mask, at + j)) {
+    sum += x[at + j];
+    count++;
+  }
+  sum = team_sum<TEAM>(sum);
+  count = team_sum<TEAM>(count);
+  if (threadIdx.x % TEAM == 0) y[row] = (float)(sum / fmax(count, 1.0));
+}
+// y = mean of what the mask lets through in the row, 0 where there is nothing
+extern "C" __global__ void mean_warp(float* y, const float* x, const float* mask, int64 rows, int columns) { mean<32>(y, x, mask, rows, columns); }
+extern "C" __global__ void mean_block(float* y, const float* x, const float* mask, int64 rows, int columns) { mean<THREADS>(y, x, mask, rows, columns); }
+
+template <int TEAM> static __device__ __forceinline__ void mean_backward(float* dx, const float* dy, const float* mask, int64 rows, int columns) {
+  const int64 row = team_row<TEAM>(), at = row * columns;
+  if (row >= rows) return;
+  double count = 0;
+  COLUMNS_OF(j) count += passes(mask, at + j) ? 1.0 : 0.0;
+  const float share = (float)(dy[row] / fmax(team_sum<TEAM>(count), 1.0));
+  COLUMNS_OF(j) dx[at + j] = passes(mask, at + j) ? share : 0.0f;
+}
+// dx = dy / count of what the mask lets through in the row, 0 elsewhere
+extern "C" __global__ void mean_backward_warp(float* dx, const float* dy, const float* mask, int64 rows, int columns) { mean_backward<32>(dx, dy, mask, rows, columns); }
+extern "C" __global__ void mean_backward_block(float* dx, const float* dy, const float* mask, int64 rows, int columns) { mean_backward<THREADS>(dx, dy, mask, rows, columns); }
+
+template <int TEAM> static __device__ __forceinline__ void arg_max(float* index, const float* x, int64 rows, int columns) {
+  const int64 row = team_row<TEAM>(), at = row * columns;
+  if (row >= rows) return;
+  float most = MINUS_INFINITY;
+  COLUMNS_OF(j) most = fmaxf(most, x[at + j]);
+  most = team_max<TEAM>(most);
+  int first = columns;
+  COLUMNS_OF(j) if (x[at + j] == most) first = min(first, j);
+  first = (int)-team_max<TEAM>(-(float)first);  // the least of the team, exact below 2^24
+  if (threadIdx.x % TEAM == 0) index[row] = first < columns ? (float)first : 0.0f;
+}
+// index = the first column of the row's largest value
+extern "C" __global__ void arg_max_warp(float* index, const float* x, int64 rows, int columns) { arg_max<32>(index, x, rows, columns); }
+extern "C" __global__ void arg_max_block(float* index, const float* x, int64 rows, int columns) { arg_max<THREADS>(index, x, rows, columns); }
+
+// y[batch][i] = x[batch][index[batch][i]], rows of so many columns; not-a-number
+// where the index is no row's
+extern "C" __global__ void gather_rows(float* y, const float* x, const float* index, int64 elements, int count, int rows, int columns) {
+  const int64 i = thread_index();
+  if (i >= elements) return;
+  const int64 taken = i / columns;
+  const float from = index[taken];
+  const bool sound = from >= 0 && from < rows && from == (float)(int)from;
+  y[i] = sound ? x[(taken / count * rows + (int)from) * columns + i % columns] : NOT_A_NUMBER;
+}
+
+// dx[batch][r] += sum of dy[batch][i] over the i with index[batch][i] = r
+extern "C" __global__ void gather_rows_backward(float* dx, const float* dy, const float* index, int64 elements, int count, int rows, int columns) {
+  const int64 i = thread_index();
+  if (i >= elements) return;
+  const int64 first = i / columns / rows * count;
+  const float row = (float)(int)(i / columns % rows);
+  float sum = 0;
+  for (int k = 0; k < count; k++)
+    if (index[first + k] == row) sum += dy[(first + k) * columns + i % columns];
+  dx[i] += sum;
+}
+
+// y = alpha a + beta b; b may be null
+extern "C" __global__ void combine(float* y, float alpha, const float* a, float beta, const float* b, int64 n) {
+  const int64 i = thread_index();
+  if (i >= n) return;
+  y[i] = b ? alpha * a[i] + beta * b[i] : alpha * a[i];
+}
+
+template <class T> static __device__ __forceinline__ void copy_block(T* dst, int64 wide, const T* src, int64 high, int64 elements, int columns) {
+  const int64 i = thread_index();
+  if (i >= elements) return;
+  dst[i / columns * wide + i % columns] = src[i / columns * high + i % columns];
+}
+// dst[r][c] = src[r][c] of a block whose rows are wide and high values apart
+extern "C" __global__ void copy_floats(float* dst, int64 wide, const float* src, int64 high, int64 elements, int columns) { copy_block(dst, wide, src, high, elements, columns); }
+extern "C" __global__ void copy_activations(activation* dst, int64 wide, const activation* src, int64 high, int64 elements, int columns) { copy_block(dst, wide, src, high, elements, columns); }
+
+template <int V> static __device__ __forceinline__ void relu(activation* y, const activation* x, int64 n) {
+  const int64 i = thread_index() * V;
+  if (i >= n) return;
+  Pack<V> p;
+  p.read(x + i);
+  for (int k = 0; k < V; k++) p.v[k] = p.v[k] < 0 ? 0 : p.v[k];
+  p.write(y + i);
+}
+// y = max(x, 0)
+extern "C" __global__ void relu_1(activation* y, const activation* x, int64 n) { relu<1>(y, x, n); }
+extern "C" __global__ void relu_4(activation* y, const activation* x, int64 n) { relu<4>(y, x, n); }
+
+template <int V> static __device__ __forceinline__ void relu_backward(activation* dx, const activation* dy, const activation* y, int64 n) {
+  const int64 i = thread_index() * V;
+  if (i >= n) return;
+  Pack<V> p, o;
+  p.read(dy + i);
+  o.read(y + i);
+  for (int k = 0; k < V; k++) p.v[k] = o.v[k] > 0 ? p.v[k] : 0;
+  p.write(dx + i);
+}
+// dx = dy where y > 0, else 0
+extern "C" __global__ void relu_backward_1(activation* dx, const activation* dy, const activation* y, int64 n) { relu_backward<1>(dx, dy, y, n); }
+extern "C" __global__ void relu_backward_4(activation* dx, const activation* dy, const activation* y, int64 n) { relu_backward<4>(dx, dy, y, n); }
+
+template <int V> static __device__ __forceinline__ void upsample(activation* y, const activation* x, int64 elements, int height, int width, int channels, int factor) {
+  const int64 i = thread_index() * V;
+  if (i >= elements) return;
+  const int c = (int)(i % channels);
+  const int64 cell = i / channels;  // of y, height factor x width factor
+  const int column = (int)(cell % ((int64)width * factor)) / factor;
+  const int row = (int)(cell / ((int64)width * factor) % ((int64)height * factor)) / factor;
+  const int64 image = cell / ((int64)width * factor) / ((int64)height * factor);
+  Pack<V> p;
+  p.read(x + ((image * height + row) * width + column) * channels + c);
+  p.write(y + i);
+}
+// y = x, each cell of height x width repeated factor x factor times
+extern "C" __global__ void upsample_1(activation* y, const activation* x, int64 elements, int height, int width, int channels, int factor) { upsample<1>(y, x, elements, height, width, channels, factor); }
+extern "C" __global__ void upsample_4(activation* y, const activation* x, int64 elements, int height, int width, int channels, int factor) { upsample<4>(y, x, elements, height, width, channels, factor); }
+
+template <int V> static __device__ __forceinline__ void upsample_backward(activation* dx, const activation* dy, int64 elements, int width, int channels, int factor) {
+  const int64 i = thread_index() * V;
+  if (i >= elements) return;
+  const int c = (int)(i % channels);
+  const int64 cell = i / channels, line = cell / width, column = cell % width;  // line: of all images
+  Pack<V> sum, p;
+  for (int k = 0; k < V; k++) sum.v[k] = 0;
+  for (int a = 0; a < factor; a++)
+    for (int b = 0; b < factor; b++) {
+      p.read(dy + ((line * factor + a) * width * factor + column * factor + b) * channels + c);
+      for (int k = 0; k < V; k++) sum.v[k] += p.v[k];
+    }
+  sum.write(dx + i);
+}
+// dx = sum of dy over the factor x factor cells that repeat it
+extern "C" __global__ void upsample_backward_1(activation* dx, const activation* dy, int64 elements, int width, int channels, int factor) { upsample_backward<1>(dx, dy, elements, width, channels, factor); }
+extern "C" __global__ void upsample_backward_4(activation* dx, const activation* dy, int64 elements, int width, int channels, int factor) { upsample_backward<4>(dx, dy, elements, width, channels, factor); }
+
 // --------------------------------------------------------------- pixel losses
 //
 // One block an image. Its queries' cells are rows x cols over the crop
@@ -645,6 +873,14 @@ struct Pairs {
     return hypotenuse(xq - xk, yq - yk) / unit < threshold;
   }
 };
+
+// mask = 1 for positive pairs, 0 for others
+extern "C" __global__ void positives(float* mask, const float* coord_q, const float* coord_k, int images, int rows, int cols, int shift, double threshold) {
+  const int image = blockIdx.x, cells = rows * cols;
+  Pairs pairs;
+  pairs.read(coord_q + 4 * image, coord_k + 4 * ((image + shift) % images), rows, cols, threshold);
+  for (int p = threadIdx.x; p < cells * cells; p += THREADS) mask[(int64)image * cells * cells + p] = pairs.positive(p / cells, p % cells) ? 1.0f : 0.0f;
+}
 
 // loss = f sum of the positive pairs' cosines, f = -2 scale / (positives + 1e-6);
 // cosines = d loss / d cosine: f for positive pairs, 0 for others

@@ -410,24 +410,24 @@ func (d *Device) pixelLoss(kernel string, losses, dq, q, k device.Tensor, match 
 	d.Free(cosines)
 }
 
-// PixProLoss implements device.Device.
+// PixProLoss implements device.FusedLosses.
 func (d *Device) PixProLoss(losses, dq, q, k device.Tensor, m device.Matching) {
 	d.pixelLoss("pixpro_loss", losses, dq, q, k, m)
 }
 
-// PixContrastLoss implements device.Device.
+// PixContrastLoss implements device.FusedLosses.
 func (d *Device) PixContrastLoss(losses, dq, q, k device.Tensor, m device.Matching, tau float64) {
 	d.pixelLoss("pixcontrast_loss", losses, dq, q, k, m, tau)
 }
 
-// SimilarityLoss implements device.Device.
+// SimilarityLoss implements device.FusedLosses.
 func (d *Device) SimilarityLoss(losses, dq, q, k device.Tensor, m device.Matching) {
 	images, c := q.Rows(), q.Channels()
 	mustBe(k.Len() == q.Len() && dq.Len() == q.Len() && losses.Len() == images, "instance loss of %v and %v", q.Shape, k.Shape)
 	d.launchWarps("similarity_loss", images, size(q)+size(k)+size(dq), losses, dq, q, k, images, c, m.KeyShift, m.Scale)
 }
 
-// InfoNCELoss implements device.Device: the keys of a view's images are those
+// InfoNCELoss implements device.FusedLosses: the keys of a view's images are those
 // of the other view.
 func (d *Device) InfoNCELoss(losses, dq, q, k device.Tensor, m device.Matching, tau float64) {
 	images, c, half := q.Rows(), q.Channels(), m.KeyShift

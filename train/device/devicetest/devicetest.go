@@ -1,6 +1,7 @@
 // Package devicetest proves a device.Device: every primitive is compared with
 // a plain float64 reference, its gradient with central differences of that
-// reference, and layers and losses with the golden cases.
+// reference, and layers and losses with the golden cases. Losses are computed
+// from the primitives and, where the device has them, as operations of its own.
 //
 //	func TestDevice(t *testing.T) {
 //		devicetest.Run(t, func() device.Device { return cpu.New(2) })
@@ -41,6 +42,17 @@ func RunWithin(t *testing.T, tolerance float64, significant int, open func() dev
 		{"average pool", testAveragePool},
 		{"normalize", testNormalize},
 		{"propagation", testPropagation},
+		{"products of matrices", testMultiply},
+		{"combination", testCombine},
+		{"copy", testCopy},
+		{"ReLU", testReLU},
+		{"up-sampling", testUpsample},
+		{"softmax", testSoftmax},
+		{"log-sum-exp", testLogSumExp},
+		{"mean", testMean},
+		{"arg-max", testArgMax},
+		{"gather", testGather},
+		{"positives", testPositives},
 		{"pixel losses", testPixelLosses},
 		{"instance losses", testInstanceLosses},
 		{"updates", testUpdates},
@@ -427,27 +439,6 @@ func testAveragePool(h *harness) {
 	}
 }
 
-func testInstanceLosses(h *harness) {
-	const n = 6
-	for _, tau := range []float64{0, 0.2} {
-		q, k := normalize(h.random(n, 1, 1, 5)), normalize(h.random(n, 1, 1, 5))
-		m := device.Matching{KeyShift: n / 2, Scale: 0.7}
-		losses, dq := h.garbage(n), h.garbage(q.shape...)
-		if tau == 0 {
-			h.d.SimilarityLoss(losses, dq, h.put(q), h.put(k), m)
-		} else {
-			h.d.InfoNCELoss(losses, dq, h.put(q), h.put(k), m, tau)
-		}
-		forward := func() array { return instanceLoss(q, k, m, tau) }
-		ones := newArray(n)
-		for i := range ones.data {
-			ones.data[i] = 1
-		}
-		h.equal(fmt.Sprintf("tau %g: losses", tau), losses, forward())
-		h.equal(fmt.Sprintf("tau %g: dq", tau), dq, gradient(q, ones, forward))
-	}
-}
-
 func testNormalize(h *harness) {
 	x, dy := h.random(2, 3, 2, 7), h.random(2, 3, 2, 7)
 	clear(x.data[:7]) // a zero vector stays zero
@@ -483,29 +474,6 @@ func testPropagation(h *harness) {
 		h.d.PropagateBackward(du, dg, h.activation(dy), cosines, tu, tg, p)
 		h.equal(fmt.Sprintf("%+v: du", p), du, gradient(u, dy, forward))
 		h.equal(fmt.Sprintf("%+v: dg", p), dg, gradient(g, dy, forward))
-	}
-}
-
-func testPixelLosses(h *harness) {
-	const n = 4
-	for _, tau := range []float64{0, 0.3} {
-		q, k := normalize(h.random(n, 3, 4, 6)), normalize(h.random(n, 3, 4, 6))
-		coordQ, coordK := h.crops(n), h.crops(n)
-		copy(coordK.data[4*2:], []float64{5, 5, 6, 6}) // no overlap with the queries of image 0
-		m := device.Matching{CoordQ: h.put(coordQ), CoordK: h.put(coordK), Threshold: 0.7, KeyShift: 2, Scale: 0.25}
-		losses, dq := h.garbage(n), h.garbage(q.shape...)
-		if tau == 0 {
-			h.d.PixProLoss(losses, dq, h.put(q), h.put(k), m)
-		} else {
-			h.d.PixContrastLoss(losses, dq, h.put(q), h.put(k), m, tau)
-		}
-		forward := func() array { return pixelLoss(q, k, coordQ, coordK, m, tau) }
-		ones := newArray(n)
-		for i := range ones.data {
-			ones.data[i] = 1
-		}
-		h.equal(fmt.Sprintf("tau %g: losses", tau), losses, forward())
-		h.equal(fmt.Sprintf("tau %g: dq", tau), dq, gradient(q, ones, forward))
 	}
 }
 

@@ -142,26 +142,26 @@ func testGoldenLosses(h *harness) {
 			}
 		}
 		m := device.Matching{CoordQ: h.put(coordQ), CoordK: h.put(coordK), Threshold: 0.7, Scale: 1 / float64(images)}
-		for _, loss := range []string{"pixpro", "pixcontrast"} {
-			tape := nn.NewTape(h.d, nn.Train, 1)
-			raw, keyNorms := tape.Variable(q), h.garbage(k.Rows())
-			unitQ, unitK := nn.Normalize(tape, raw.Retain()), h.garbage(k.Shape...)
-			h.d.Normalize(unitK, keyNorms, k)
-			losses, dq := h.garbage(images), h.d.Alloc(q.Shape...)
-			if loss == "pixpro" {
-				h.d.PixProLoss(losses, dq, unitQ.Value, unitK, m)
-			} else {
-				h.d.PixContrastLoss(losses, dq, unitQ.Value, unitK, m, 0.3)
+		for way, d := range h.lossDevices() {
+			for _, loss := range []string{"pixpro", "pixcontrast"} {
+				tape := nn.NewTape(d, nn.Train, 1)
+				raw := tape.Variable(q).Retain()
+				unitQ, unitK := nn.Normalize(tape, raw.Retain()), nn.Normalize(nn.NewTape(d, nn.Keys, 1), tape.Input(k).Retain())
+				var losses device.Tensor
+				if loss == "pixpro" {
+					losses = nn.PixProLoss(tape, unitQ, unitK, m)
+				} else {
+					losses = nn.PixContrastLoss(tape, unitQ, unitK, m, 0.3)
+				}
+				sum := newArray(1)
+				for _, l := range h.get(losses) {
+					sum.data[0] += float64(l)
+				}
+				what := fmt.Sprintf("%s.%s.", name, loss)
+				h.equal(what+"loss, "+way, h.put(sum), g.array(what+"loss"))
+				tape.Backward()
+				h.equal(what+"dq, "+way, raw.Grad(), g.channelsLast(what+"dq"))
 			}
-			sum := newArray(1)
-			for _, l := range h.get(losses) {
-				sum.data[0] += float64(l)
-			}
-			what := fmt.Sprintf("%s.%s.", name, loss)
-			h.equal(what+"loss", h.put(sum), g.array(what+"loss"))
-			unitQ.AddGrad(dq)
-			tape.Backward()
-			h.equal(what+"dq", raw.Grad(), g.channelsLast(what+"dq"))
 		}
 	}
 }

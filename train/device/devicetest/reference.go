@@ -286,3 +286,77 @@ func slope(x, direction, dy array, f func() array) float64 {
 	copy(x.data, at)
 	return s
 }
+
+func multiply(a, b array, p device.Product) array {
+	c := newArray(p.Batch, p.M*p.N)
+	for n := range p.Batch {
+		for i := range p.M {
+			for j := range p.N {
+				var sum float64
+				for k := range p.K {
+					left, right := i*p.K+k, k*p.N+j
+					if p.TransposeA {
+						left = k*p.M + i
+					}
+					if p.TransposeB {
+						right = j*p.K + k
+					}
+					sum += a.data[n*p.M*p.K+left] * b.data[n*p.K*p.N+right]
+				}
+				c.data[(n*p.M+i)*p.N+j] = sum
+			}
+		}
+	}
+	return c
+}
+
+func upsample(x array, factor int) array {
+	y := newArray(x.shape[0], factor*x.shape[1], factor*x.shape[2], x.shape[3])
+	for n := range y.shape[0] {
+		for h := range y.shape[1] {
+			for w := range y.shape[2] {
+				for c := range y.shape[3] {
+					y.data[y.at(n, h, w, c)] = x.data[x.at(n, h/factor, w/factor, c)]
+				}
+			}
+		}
+	}
+	return y
+}
+
+func softmax(m masked, tau float64) array {
+	y, sums := newArray(m.x.shape...), logSumExp(m, tau)
+	for i, v := range m.x.data {
+		if m.passes(i) {
+			y.data[i] = math.Exp(v/tau - sums.data[i/m.x.shape[1]])
+		}
+	}
+	return y
+}
+
+func logSumExp(m masked, tau float64) array {
+	y := newArray(m.x.shape[0])
+	for i, v := range m.x.data {
+		if m.passes(i) {
+			y.data[i/m.x.shape[1]] += math.Exp(v / tau)
+		}
+	}
+	for r, sum := range y.data {
+		y.data[r] = math.Log(sum)
+	}
+	return y
+}
+
+func mean(m masked) array {
+	y, counts := newArray(m.x.shape[0]), newArray(m.x.shape[0])
+	for i, v := range m.x.data {
+		if m.passes(i) {
+			y.data[i/m.x.shape[1]] += v
+			counts.data[i/m.x.shape[1]]++
+		}
+	}
+	for r, n := range counts.data {
+		y.data[r] /= max(n, 1)
+	}
+	return y
+}

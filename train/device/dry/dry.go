@@ -92,12 +92,17 @@ func (d *Device) PropagateBackward(_, _, _, _, u, _ device.Tensor, _ device.Prop
 	d.pixels(u, 4)
 }
 
-// PixProLoss implements device.Device.
+// PixProLoss implements device.FusedLosses.
 func (d *Device) PixProLoss(_, _, q, _ device.Tensor, _ device.Matching) { d.pixels(q, 2) }
 
-// PixContrastLoss implements device.Device.
+// PixContrastLoss implements device.FusedLosses.
 func (d *Device) PixContrastLoss(_, _, q, _ device.Tensor, _ device.Matching, _ float64) {
 	d.pixels(q, 2)
+}
+
+// Multiply implements device.Device.
+func (d *Device) Multiply(_, _, _ device.Tensor, p device.Product) {
+	d.products(p.Batch*p.M, p.N, p.K)
 }
 
 // Download implements device.Device: everything is 0.
@@ -105,22 +110,41 @@ func (d *Device) Download(dst []float32, _ device.Tensor) { clear(dst) }
 
 // The other methods of device.Device cost nothing that is counted.
 
-func (d *Device) Zero(device.Tensor)                                                 {}
-func (d *Device) Upload(device.Tensor, []float32)                                    {}
-func (d *Device) Add(_, _ device.Tensor)                                             {}
-func (d *Device) UploadViews(device.Tensor, [2][]uint8, [3]float64, [3]float64)      {}
-func (d *Device) BatchNorm(_, _, _ device.Tensor, _ *device.BatchNorm)               {}
-func (d *Device) BatchNormInference(_, _, _ device.Tensor, _ *device.BatchNorm)      {}
-func (d *Device) BatchNormBackward(_, _, _, _ device.Tensor, _ *device.BatchNorm)    {}
-func (d *Device) MaxPool(_, _ device.Tensor, _ device.Convolution)                   {}
-func (d *Device) MaxPoolBackward(_, _, _, _ device.Tensor, _ device.Convolution)     {}
-func (d *Device) AveragePool(_, _ device.Tensor, _ device.Convolution)               {}
-func (d *Device) AveragePoolBackward(_, _ device.Tensor, _ device.Convolution)       {}
-func (d *Device) Normalize(_, _, _ device.Tensor)                                    {}
-func (d *Device) NormalizeBackward(_, _, _, _ device.Tensor)                         {}
-func (d *Device) SimilarityLoss(_, _, _, _ device.Tensor, _ device.Matching)         {}
-func (d *Device) InfoNCELoss(_, _, _, _ device.Tensor, _ device.Matching, _ float64) {}
-func (d *Device) Update(_, _, _ device.Tensor, _ device.Update)                      {}
-func (d *Device) MovingAverage(_, _ device.Tensor, _ float64)                        {}
+func (d *Device) Zero(device.Tensor)                                                              {}
+func (d *Device) Upload(device.Tensor, []float32)                                                 {}
+func (d *Device) Add(_, _ device.Tensor)                                                          {}
+func (d *Device) UploadViews(device.Tensor, [2][]uint8, [3]float64, [3]float64)                   {}
+func (d *Device) BatchNorm(_, _, _ device.Tensor, _ *device.BatchNorm)                            {}
+func (d *Device) BatchNormInference(_, _, _ device.Tensor, _ *device.BatchNorm)                   {}
+func (d *Device) BatchNormBackward(_, _, _, _ device.Tensor, _ *device.BatchNorm)                 {}
+func (d *Device) MaxPool(_, _ device.Tensor, _ device.Convolution)                                {}
+func (d *Device) MaxPoolBackward(_, _, _, _ device.Tensor, _ device.Convolution)                  {}
+func (d *Device) AveragePool(_, _ device.Tensor, _ device.Convolution)                            {}
+func (d *Device) AveragePoolBackward(_, _ device.Tensor, _ device.Convolution)                    {}
+func (d *Device) Normalize(_, _, _ device.Tensor)                                                 {}
+func (d *Device) NormalizeBackward(_, _, _, _ device.Tensor)                                      {}
+func (d *Device) SimilarityLoss(_, _, _, _ device.Tensor, _ device.Matching)                      {}
+func (d *Device) InfoNCELoss(_, _, _, _ device.Tensor, _ device.Matching, _ float64)              {}
+func (d *Device) Update(_, _, _ device.Tensor, _ device.Update)                                   {}
+func (d *Device) MovingAverage(_, _ device.Tensor, _ float64)                                     {}
+func (d *Device) Combine(_ device.Tensor, _ float64, _ device.Tensor, _ float64, _ device.Tensor) {}
+func (d *Device) Copy(_ device.Tensor, _ device.Place, _ device.Tensor, _ device.Place, _, _ int) {}
+func (d *Device) ReLU(_, _ device.Tensor)                                                         {}
+func (d *Device) ReLUBackward(_, _, _ device.Tensor)                                              {}
+func (d *Device) Upsample(_, _ device.Tensor)                                                     {}
+func (d *Device) UpsampleBackward(_, _ device.Tensor)                                             {}
+func (d *Device) Softmax(_, _, _ device.Tensor, _ float64)                                        {}
+func (d *Device) SoftmaxBackward(_, _, _ device.Tensor, _ float64)                                {}
+func (d *Device) LogSumExp(_, _, _ device.Tensor, _ float64)                                      {}
+func (d *Device) LogSumExpBackward(_, _, _, _, _ device.Tensor, _ float64)                        {}
+func (d *Device) Mean(_, _, _ device.Tensor)                                                      {}
+func (d *Device) MeanBackward(_, _, _ device.Tensor)                                              {}
+func (d *Device) ArgMax(_, _ device.Tensor)                                                       {}
+func (d *Device) Gather(_, _, _ device.Tensor)                                                    {}
+func (d *Device) GatherBackward(_, _, _ device.Tensor)                                            {}
+func (d *Device) Positives(_ device.Tensor, _, _ int, _ device.Matching)                          {}
 
-var _ device.Device = (*Device)(nil)
+var (
+	_ device.Device      = (*Device)(nil)
+	_ device.FusedLosses = (*Device)(nil)
+)
