@@ -21,6 +21,7 @@ import (
 	"github.com/seed-436d2970/pixpro/train/checkpoint"
 	"github.com/seed-436d2970/pixpro/train/device"
 	"github.com/seed-436d2970/pixpro/train/device/cpu"
+	"github.com/seed-436d2970/pixpro/train/device/cuda"
 	"github.com/seed-436d2970/pixpro/train/method"
 	"github.com/seed-436d2970/pixpro/train/model"
 	"github.com/seed-436d2970/pixpro/train/optim"
@@ -71,7 +72,24 @@ func length(v []float32) float64 {
 
 // TestDenseCLGolden replays the run of testdata/make_densecl.py: losses,
 // gradients, and all that a checkpoint would hold, the queues included.
-func TestDenseCLGolden(t *testing.T) {
+func TestDenseCLGolden(t *testing.T) { denseCLGolden(t, cpu.New(2)) }
+
+func TestDenseCLGoldenOnCUDA(t *testing.T) {
+	d, err := device.Open("cuda", device.Config{})
+	if errors.Is(err, cuda.ErrNotBuilt) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	denseCLGolden(t, d)
+	if err := errors.Join(d.Sync(), d.Close()); err != nil {
+		t.Error(err)
+	}
+}
+
+func denseCLGolden(t *testing.T, d device.Device) {
+	t.Helper()
 	var r struct {
 		BaseWidth  int     `json:"base_width"`
 		Hidden     int     `json:"hidden"`
@@ -110,7 +128,6 @@ func TestDenseCLGolden(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	d := cpu.New(2)
 	m := denseCL(t, d, r.BaseWidth, r.Hidden, r.Dim, method.DenseCL{Queue: r.Queue, Temperature: r.Tau, Weight: r.Weight})
 	if err := m.Load(files["init"].Tensor); err != nil {
 		t.Fatal(err)
@@ -167,9 +184,15 @@ func TestDenseCLGolden(t *testing.T) {
 }
 
 // TestDenseCLGradient compares the gradients of each part of the query branch,
-// along a random direction, with differences of the loss.
+// along a random direction, with differences of the loss. Where the encoder
+// moves, maps have one cell: among several the matches would jump.
 func TestDenseCLGradient(t *testing.T) {
-	const pairs, side = 3, 48
+	denseCLGradient(t, 48, 1.0/2048, "projector.", "projector_instance.")
+	denseCLGradient(t, 16, 1.0/32768, "encoder.")
+}
+
+func denseCLGradient(t *testing.T, side int, step float64, parts ...string) {
+	const pairs = 8
 	d := cpu.New(2)
 	m := denseCL(t, d, 4, 8, 6, method.DenseCL{Queue: 16, Temperature: 0.5, Weight: 0.3})
 	rng := rand.New(rand.NewPCG(5, 8))
@@ -203,7 +226,7 @@ func TestDenseCLGradient(t *testing.T) {
 	for _, p := range m.Trained() {
 		grads[p.Name] = p.ReadLike(d, p.Grad)
 	}
-	for _, part := range []string{"encoder.", "projector.", "projector_instance."} {
+	for _, part := range parts {
 		direction, want := map[string][]float32{}, 0.0
 		for _, p := range m.Trained() {
 			if strings.HasPrefix(p.Name, part) {
@@ -215,10 +238,9 @@ func TestDenseCLGradient(t *testing.T) {
 				}
 			}
 		}
-		const step = 1.0 / 2048
 		got := (loss(direction, step) - loss(direction, -step)) / (2 * step)
 		if math.Abs(got-want) > 0.01*math.Abs(want) || want == 0 {
-			t.Errorf("the loss grows by %g along a direction of %s…, its gradient says %g", got, part, want)
+			t.Errorf("views of %d pixels: the loss grows by %g along a direction of %s…, its gradient says %g", side, got, part, want)
 		}
 	}
 }
