@@ -12,14 +12,15 @@ import (
 	"github.com/seed-436d2970/pixpro/train/safetensors"
 )
 
-// Parameter is a named tensor of a model: a weight, a bias, or a running
-// statistic of a batch normalisation.
+// Parameter is a named tensor of a model: a weight, a bias, a running statistic
+// of a batch normalisation, or what a loss remembers.
 type Parameter struct {
 	Name  string
 	Shape []int // as in PyTorch; weights of convolutions are Cout x Cin x K x K
 	Value device.Tensor
 	Grad  device.Tensor // absent for statistics and in models without gradients
-	// Statistic marks running means and variances, which no optimiser touches.
+	// Statistic marks what no optimiser touches, such as running means and
+	// variances.
 	Statistic bool
 }
 
@@ -134,6 +135,15 @@ func (b Builder) parameter(name string, shape []int, statistic bool, value func(
 	}
 	*b.List = append(*b.List, p)
 	return p
+}
+
+// Statistic makes a parameter that no optimiser touches and that checkpoints
+// keep, such as what a loss remembers from batch to batch. fill sets its values,
+// 0 before, by a source of random numbers of its own.
+func (b Builder) Statistic(name string, shape []int, fill func(values []float32, rng *rand.Rand)) *Parameter {
+	values := make([]float32, device.Elements(shape))
+	fill(values, b.random(name))
+	return b.parameter(name, shape, true, func(i int) float32 { return values[i] })
 }
 
 // random is the source of a parameter's initial value.
