@@ -87,21 +87,21 @@ func (f boxFilter) box(dst unsafe.Pointer, pixels *boxPixels, n int) {
 		first := archsimd.LoadUint8x32((*[32]uint8)(unsafe.Add(pixels[0], x))).AsUint16x16()
 		last := archsimd.LoadUint8x32((*[32]uint8)(unsafe.Add(pixels[behind], x))).AsUint16x16()
 		ends0 := first.And(even).Add(last.And(even))
-		ends1 := first.ShiftAllRight(8).Add(last.ShiftAllRight(8))
+		ends1 := rightByte(first).Add(rightByte(last))
 		var sum0, sum1 archsimd.Uint16x16
 		for i := 1; i < behind; i++ {
 			v := archsimd.LoadUint8x32((*[32]uint8)(unsafe.Add(pixels[i], x))).AsUint16x16()
-			sum0, sum1 = sum0.Add(v.And(even)), sum1.Add(v.ShiftAllRight(8))
+			sum0, sum1 = sum0.Add(v.And(even)), sum1.Add(rightByte(v))
 		}
 		p0, p1 := sum0.InterleaveLoGrouped(ends0).AsInt16x16(), sum0.InterleaveHiGrouped(ends0).AsInt16x16()
 		p2, p3 := sum1.InterleaveLoGrouped(ends1).AsInt16x16(), sum1.InterleaveHiGrouped(ends1).AsInt16x16()
-		v0 := p0.DotProductPairs(weightLow).Add(half).Add(p0.DotProductPairs(weightHigh).ShiftAllLeft(lowBits))
-		v1 := p1.DotProductPairs(weightLow).Add(half).Add(p1.DotProductPairs(weightHigh).ShiftAllLeft(lowBits))
-		v2 := p2.DotProductPairs(weightLow).Add(half).Add(p2.DotProductPairs(weightHigh).ShiftAllLeft(lowBits))
-		v3 := p3.DotProductPairs(weightLow).Add(half).Add(p3.DotProductPairs(weightHigh).ShiftAllLeft(lowBits))
-		r0 := pack(v0.AsUint32x8().ShiftAllRight(24).AsInt32x8(), v1.AsUint32x8().ShiftAllRight(24).AsInt32x8())
-		r1 := pack(v2.AsUint32x8().ShiftAllRight(24).AsInt32x8(), v3.AsUint32x8().ShiftAllRight(24).AsInt32x8())
-		r0.Or(r1.ShiftAllLeft(8)).AsUint8x32().Store((*[32]uint8)(unsafe.Add(dst, x)))
+		v0 := p0.DotProductPairs(weightLow).Add(half).Add(left(p0.DotProductPairs(weightHigh), &longs15))
+		v1 := p1.DotProductPairs(weightLow).Add(half).Add(left(p1.DotProductPairs(weightHigh), &longs15))
+		v2 := p2.DotProductPairs(weightLow).Add(half).Add(left(p2.DotProductPairs(weightHigh), &longs15))
+		v3 := p3.DotProductPairs(weightLow).Add(half).Add(left(p3.DotProductPairs(weightHigh), &longs15))
+		r0 := pack(right(v0.AsUint32x8(), &longs24).AsInt32x8(), right(v1.AsUint32x8(), &longs24).AsInt32x8())
+		r1 := pack(right(v2.AsUint32x8(), &longs24).AsInt32x8(), right(v3.AsUint32x8(), &longs24).AsInt32x8())
+		r0.Or(leftByte(r1)).AsUint8x32().Store((*[32]uint8)(unsafe.Add(dst, x)))
 		if x+32 == n {
 			break
 		}
