@@ -28,7 +28,7 @@ func store(p []uint8, at int, even, odd archsimd.Uint16x16) {
 func lumas(r, g, b archsimd.Uint16x16) archsimd.Uint16x16 {
 	rg := archsimd.LoadUint32x8(&lumaRedGreen).AsInt16x16()
 	gb := archsimd.LoadUint32x8(&lumaGreenBlue).AsInt16x16()
-	half := archsimd.LoadUint32x8(&longsHalf).AsInt32x8()
+	half := archsimd.LoadUint32x8(&longsHalf16).AsInt32x8()
 	lo := r.InterleaveLoGrouped(g).AsInt16x16().DotProductPairs(rg).Add(g.InterleaveLoGrouped(b).AsInt16x16().DotProductPairs(gb)).Add(half)
 	hi := r.InterleaveHiGrouped(g).AsInt16x16().DotProductPairs(rg).Add(g.InterleaveHiGrouped(b).AsInt16x16().DotProductPairs(gb)).Add(half)
 	return pack(right(lo.AsUint32x8(), &longs16).AsInt32x8(), right(hi.AsUint32x8(), &longs16).AsInt32x8())

@@ -71,7 +71,7 @@ func hueVector(r, g, b []uint8, shift uint8) int {
 			sector := by255(next)
 			odd := sector.Or(one)
 			way := sixfold.Sub(left(odd, &longs8).Sub(odd)).Abs().ConvertToFloat32()
-			next = value.Mul(most.Sub(saturation)).ConvertToInt32().Add(archsimd.LoadUint32x8(&longsRound).AsInt32x8())
+			next = value.Mul(most.Sub(saturation)).ConvertToInt32().Add(archsimd.LoadUint32x8(&longsHalf255).AsInt32x8())
 			smallest := by255(next)
 			// All of these are integers below 2^24. The quotient may be one too small.
 			product := square.Sub(saturation.Mul(way)).Mul(value).Add(halfSquare)

@@ -102,7 +102,7 @@ func (k *kernel) resizeRowVector(r, g, b, row []uint8) int {
 	g, b = g[:len(r)], b[:len(r)]
 	src := unsafe.Pointer(unsafe.SliceData(row))
 	shuffle, shuffleNext := archsimd.LoadInt8x32(&pairShuffle), archsimd.LoadInt8x32(&nextPairShuffle)
-	half := archsimd.BroadcastInt32x8(1 << (weightBits - 1))
+	half := archsimd.LoadUint32x8(&longsHalf22).AsInt32x8()
 	var zero archsimd.Int32x8
 	order := archsimd.LoadUint32x8(&[8]uint32{0, 4, 1, 5, 2, 6, 3, 7})
 	lane := 0 // bytes of lanes that are done; a pointer behind their end would not be valid
@@ -129,7 +129,7 @@ func (k *kernel) resizeRowVector(r, g, b, row []uint8) int {
 				high = high.Add(words.DotProductPairs(archsimd.LoadInt16x16((*[16]int16)(unsafe.Add(lanes, lane+32)))))
 				at0, at1, lane = at0+12, at1+12, lane+64
 			}
-			sum := right(low.Add(left(high, &longs15)).AsUint32x8(), &longs22)
+			sum := right(low.Add(left(high, &longsLowBits)).AsUint32x8(), &longsWeightBits)
 			all = right(all, &longs8).Or(sum.ShiftLeft(archsimd.LoadUint32x8(&longs24)))
 		}
 		// Each half of all has four outputs' R, G, B and zeros.
@@ -152,10 +152,10 @@ func (k *kernel) combineRowsVector(dst, strip []uint8, y int) int {
 	}
 	strip = strip[:k.taps*width]
 	pairs := k.vectors.pairs[2*y*halves : 2*(y+1)*halves+pairsPadding]
-	even := archsimd.BroadcastUint16x16(0x00FF)
+	even := archsimd.LoadUint16x16(&wordsLow8)
 	var firstOfAll archsimd.Uint32x8
 	secondOfAll := archsimd.LoadUint32x8(&longs1)
-	half := archsimd.BroadcastInt32x8(1 << (weightBits - 1))
+	half := archsimd.LoadUint32x8(&longsHalf22).AsInt32x8()
 	var zero archsimd.Int32x8
 	for x := 0; ; {
 		l0, l1, l2, l3 := half, half, half, half
@@ -196,7 +196,7 @@ func (k *kernel) combineRowsVector(dst, strip []uint8, y int) int {
 
 // wholePart puts the sums of low and high parts together and cuts the fraction.
 func wholePart(low, high archsimd.Int32x8) archsimd.Int32x8 {
-	return right(low.Add(left(high, &longs15)).AsUint32x8(), &longs22).AsInt32x8()
+	return right(low.Add(left(high, &longsLowBits)).AsUint32x8(), &longsWeightBits).AsInt32x8()
 }
 
 // pack undoes an interleaving: 32-bit integers of 0 to 255 become 16-bit ones.

@@ -11,22 +11,29 @@ import "simd/archsimd"
 // are in use: kernels with them in their loops were slower than the portable code.
 // So loops shift by vectors, and 16-bit integers by multiplications.
 var (
-	words256      = words(256)
-	wordsLow8     = words(0xFF)
-	longs1        = longs(1)
-	longs2        = longs(2)
-	longs8        = longs(8)
-	longs15       = longs(15)
-	longs16       = longs(16)
-	longs22       = longs(22)
-	longs24       = longs(24)
-	longsRound    = longs(255/2 + 1)
-	longsHalf     = longs(1 << 15)
+	words256  = words(256)
+	wordsLow8 = words(0xFF)
+
+	longs1          = longs(1)
+	longs2          = longs(2)
+	longs8          = longs(8)
+	longs16         = longs(16)
+	longs24         = longs(24)
+	longsLowBits    = longs(lowBits)
+	longsWeightBits = longs(weightBits)
+
+	// What is added before a shift or a division, so that it rounds.
+	longsHalf16  = longs(1 << 15)
+	longsHalf22  = longs(1 << (weightBits - 1))
+	longsHalf24  = longs(1 << 23)
+	longsHalf255 = longs(255/2 + 1) // and 1 for by255
+
 	lumaRedGreen  = longs(19595 | 19235<<16)
 	lumaGreenBlue = longs(19235 | 7471<<16)
-	floats2       = floats(2)
-	floats4       = floats(4)
-	floats255     = floats(255)
+
+	floats2   = floats(2)
+	floats4   = floats(4)
+	floats255 = floats(255)
 )
 
 func words(v uint16) (a [16]uint16) {
