@@ -101,15 +101,14 @@ func saturationVector(r, g, b []uint8, factor float32) int {
 	f := archsimd.BroadcastFloat32x8(factor)
 	low := archsimd.BroadcastInt32x8(0xFFFF)
 	for i := 0; i < n; i += 32 {
-		var v [3][2]archsimd.Uint16x16
 		r0, r1 := load(r, i)
 		g0, g1 := load(g, i)
 		b0, b1 := load(b, i)
-		v[0][0], v[1][0], v[2][0] = saturate(r0, g0, b0, f, low)
-		v[0][1], v[1][1], v[2][1] = saturate(r1, g1, b1, f, low)
-		store(r, i, v[0][0], v[0][1])
-		store(g, i, v[1][0], v[1][1])
-		store(b, i, v[2][0], v[2][1])
+		r0, g0, b0 = saturate(r0, g0, b0, f, low)
+		r1, g1, b1 = saturate(r1, g1, b1, f, low)
+		store(r, i, r0, r1)
+		store(g, i, g0, g1)
+		store(b, i, b0, b1)
 	}
 	archsimd.ClearAVXUpperBits()
 	return n

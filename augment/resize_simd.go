@@ -90,6 +90,10 @@ var nextPairShuffle = [32]int8{
 	6, -1, 9, -1, 7, -1, 10, -1, 8, -1, 11, -1, -1, -1, -1, -1,
 }
 
+// halvesToPlanes brings the R of both halves of a vector together, then the G, the
+// B.
+var halvesToPlanes = [8]uint32{0, 4, 1, 5, 2, 6, 3, 7}
+
 // resizeRowVector is resizeRow for the first multiple of eight outputs. row has
 // rowPadding bytes more than the crop.
 func (k *kernel) resizeRowVector(r, g, b, row []uint8) int {
@@ -104,7 +108,7 @@ func (k *kernel) resizeRowVector(r, g, b, row []uint8) int {
 	shuffle, shuffleNext := archsimd.LoadInt8x32(&pairShuffle), archsimd.LoadInt8x32(&nextPairShuffle)
 	half := archsimd.LoadUint32x8(&longsHalf22).AsInt32x8()
 	var zero archsimd.Int32x8
-	order := archsimd.LoadUint32x8(&[8]uint32{0, 4, 1, 5, 2, 6, 3, 7})
+	order := archsimd.LoadUint32x8(&halvesToPlanes)
 	lane := 0 // bytes of lanes that are done; a pointer behind their end would not be valid
 	for x := 0; x < n; x += 8 {
 		starts := first[x : x+8]
