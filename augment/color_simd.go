@@ -11,28 +11,27 @@ import (
 // load takes 32 samples as 16-bit integers, those at even and at odd places.
 func load(p []uint8, at int) (even, odd archsimd.Uint16x16) {
 	v := archsimd.LoadUint8x32((*[32]uint8)(p[at:])).AsUint16x16()
-	return v.And(archsimd.BroadcastUint16x16(0x00FF)), v.ShiftAllRight(8)
+	return v.And(archsimd.LoadUint16x16(&wordsLow8)), rightByte(v)
 }
 
 // store is the inverse of load.
 func store(p []uint8, at int, even, odd archsimd.Uint16x16) {
-	even.Or(odd.ShiftAllLeft(8)).AsUint8x32().Store((*[32]uint8)(p[at:]))
+	even.Or(leftByte(odd)).AsUint8x32().Store((*[32]uint8)(p[at:]))
 }
-
-// lumaWeights multiply pairs of 16-bit samples, R with G and G with B. The
-// weight of green does not fit 15 bits: each pair takes half.
-var lumaWeights = [2]uint32{19595 | 19235<<16, 19235 | 7471<<16}
 
 // lumas is luma of 16 pixels:
 //
 //	(19595*r + 38470*g + 7471*b + 1<<15) >> 16
+//
+// Weights multiply pairs of 16-bit samples, R with G and G with B. That of green
+// does not fit 15 bits: each pair takes half.
 func lumas(r, g, b archsimd.Uint16x16) archsimd.Uint16x16 {
-	rg := archsimd.BroadcastUint32x8(lumaWeights[0]).AsInt16x16()
-	gb := archsimd.BroadcastUint32x8(lumaWeights[1]).AsInt16x16()
-	half := archsimd.BroadcastInt32x8(1 << 15)
+	rg := archsimd.LoadUint32x8(&lumaRedGreen).AsInt16x16()
+	gb := archsimd.LoadUint32x8(&lumaGreenBlue).AsInt16x16()
+	half := archsimd.LoadUint32x8(&longsHalf16).AsInt32x8()
 	lo := r.InterleaveLoGrouped(g).AsInt16x16().DotProductPairs(rg).Add(g.InterleaveLoGrouped(b).AsInt16x16().DotProductPairs(gb)).Add(half)
 	hi := r.InterleaveHiGrouped(g).AsInt16x16().DotProductPairs(rg).Add(g.InterleaveHiGrouped(b).AsInt16x16().DotProductPairs(gb)).Add(half)
-	return pack(lo.ShiftAllRight(16), hi.ShiftAllRight(16))
+	return pack(right(lo.AsUint32x8(), &longs16).AsInt32x8(), right(hi.AsUint32x8(), &longs16).AsInt32x8())
 }
 
 // vectorLength is how many of the samples vectors can do. Kernels return before
@@ -56,7 +55,7 @@ func sumLumaVector(r, g, b []uint8) (n int, sum uint64) {
 		r0, r1 := load(r, i)
 		g0, g1 := load(g, i)
 		b0, b1 := load(b, i)
-		l := lumas(r0, g0, b0).Or(lumas(r1, g1, b1).ShiftAllLeft(8)).AsUint8x32()
+		l := lumas(r0, g0, b0).Or(leftByte(lumas(r1, g1, b1))).AsUint8x32()
 		// Four sums of eight bytes, each in 64 bits.
 		total = total.Add(l.SumAbsDiff(zero).AsUint64x4())
 	}
@@ -90,7 +89,7 @@ func grayscaleVector(r, g, b []uint8) int {
 func extrapolate(from, v archsimd.Int32x8, fromFloat, factor archsimd.Float32x8) archsimd.Int32x8 {
 	var zero archsimd.Float32x8
 	way := v.Sub(from).ConvertToFloat32().Mul(factor)
-	return fromFloat.Add(way).Max(zero).Min(archsimd.BroadcastFloat32x8(255)).ConvertToInt32()
+	return fromFloat.Add(way).Max(zero).Min(archsimd.LoadFloat32x8(&floats255)).ConvertToInt32()
 }
 
 // saturationVector is Saturation of the first pixels.
@@ -102,15 +101,14 @@ func saturationVector(r, g, b []uint8, factor float32) int {
 	f := archsimd.BroadcastFloat32x8(factor)
 	low := archsimd.BroadcastInt32x8(0xFFFF)
 	for i := 0; i < n; i += 32 {
-		var v [3][2]archsimd.Uint16x16
 		r0, r1 := load(r, i)
 		g0, g1 := load(g, i)
 		b0, b1 := load(b, i)
-		v[0][0], v[1][0], v[2][0] = saturate(r0, g0, b0, f, low)
-		v[0][1], v[1][1], v[2][1] = saturate(r1, g1, b1, f, low)
-		store(r, i, v[0][0], v[0][1])
-		store(g, i, v[1][0], v[1][1])
-		store(b, i, v[2][0], v[2][1])
+		r0, g0, b0 = saturate(r0, g0, b0, f, low)
+		r1, g1, b1 = saturate(r1, g1, b1, f, low)
+		store(r, i, r0, r1)
+		store(g, i, g0, g1)
+		store(b, i, b0, b1)
 	}
 	archsimd.ClearAVXUpperBits()
 	return n
@@ -119,12 +117,12 @@ func saturationVector(r, g, b []uint8, factor float32) int {
 // saturate does 16 pixels.
 func saturate(r, g, b archsimd.Uint16x16, factor archsimd.Float32x8, low archsimd.Int32x8) (_, _, _ archsimd.Uint16x16) {
 	l := lumas(r, g, b).AsInt32x8()
-	l0, l1 := l.And(low), l.AsUint32x8().ShiftAllRight(16).AsInt32x8()
+	l0, l1 := l.And(low), right(l.AsUint32x8(), &longs16).AsInt32x8()
 	f0, f1 := l0.ConvertToFloat32(), l1.ConvertToFloat32()
 	one := func(v archsimd.Uint16x16) archsimd.Uint16x16 {
 		v0 := extrapolate(l0, v.AsInt32x8().And(low), f0, factor)
-		v1 := extrapolate(l1, v.AsUint32x8().ShiftAllRight(16).AsInt32x8(), f1, factor)
-		return v0.Or(v1.ShiftAllLeft(16)).AsUint16x16()
+		v1 := extrapolate(l1, right(v.AsUint32x8(), &longs16).AsInt32x8(), f1, factor)
+		return v0.Or(left(v1, &longs16)).AsUint16x16()
 	}
 	return one(r), one(g), one(b)
 }
@@ -142,10 +140,10 @@ func blendVector(pix []uint8, from uint8, factor float32) int {
 		p := (*[32]uint8)(pix[i:])
 		v := archsimd.LoadUint8x32(p).AsUint32x8()
 		v0 := extrapolate(start, v.AsInt32x8().And(low), startFloat, f)
-		v1 := extrapolate(start, v.ShiftAllRight(8).AsInt32x8().And(low), startFloat, f)
-		v2 := extrapolate(start, v.ShiftAllRight(16).AsInt32x8().And(low), startFloat, f)
-		v3 := extrapolate(start, v.ShiftAllRight(24).AsInt32x8(), startFloat, f)
-		v0.Or(v1.ShiftAllLeft(8)).Or(v2.ShiftAllLeft(16)).Or(v3.ShiftAllLeft(24)).AsUint8x32().Store(p)
+		v1 := extrapolate(start, right(v, &longs8).AsInt32x8().And(low), startFloat, f)
+		v2 := extrapolate(start, right(v, &longs16).AsInt32x8().And(low), startFloat, f)
+		v3 := extrapolate(start, right(v, &longs24).AsInt32x8(), startFloat, f)
+		v0.Or(left(v1, &longs8)).Or(left(v2, &longs16)).Or(left(v3, &longs24)).AsUint8x32().Store(p)
 	}
 	archsimd.ClearAVXUpperBits()
 	return n

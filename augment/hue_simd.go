@@ -31,6 +31,7 @@ func hueVector(r, g, b []uint8, shift uint8) int {
 	square := archsimd.BroadcastFloat32x8(255 * 255)
 	halfSquare := archsimd.BroadcastFloat32x8(255 * 255 / 2)
 	perSquare := archsimd.BroadcastFloat32x8(1.0 / (255*255 + 0.01)) // never too large
+	highest := archsimd.LoadUint32x8(&longs24)
 	var zero archsimd.Int32x8
 	var zeroFloat archsimd.Float32x8
 	for i := 0; i < n; i += 32 {
@@ -39,7 +40,7 @@ func hueVector(r, g, b []uint8, shift uint8) int {
 		var outR, outG, outB archsimd.Uint32x8
 		for range 4 { // every fourth pixel
 			red, green, blue := vr.AsInt32x8().And(low), vg.AsInt32x8().And(low), vb.AsInt32x8().And(low)
-			vr, vg, vb = vr.ShiftAllRight(8), vg.ShiftAllRight(8), vb.ShiftAllRight(8)
+			vr, vg, vb = right(vr, &longs8), right(vg, &longs8), right(vb, &longs8)
 
 			// To HSV. Hue in sixths is 2*channel + 1 - middle where the difference of
 			// the channels behind the largest is not negative, else 2*channel - 1 +
@@ -49,7 +50,7 @@ func hueVector(r, g, b []uint8, shift uint8) int {
 			chroma := largest.Sub(red.Min(green).Min(blue))
 			isRed, isGreen := red.Equal(largest), green.Equal(largest)
 			difference := green.Sub(blue).Merge(blue.Sub(red).Merge(red.Sub(green), isGreen), isRed)
-			channel := zeroFloat.Merge(archsimd.BroadcastFloat32x8(2).Merge(archsimd.BroadcastFloat32x8(4), isGreen), isRed)
+			channel := zeroFloat.Merge(archsimd.LoadFloat32x8(&floats2).Merge(archsimd.LoadFloat32x8(&floats4), isGreen), isRed)
 			size := difference.Abs()
 			middle := chroma.Sub(size).ConvertToFloat32().Div(chroma.Max(one).ConvertToFloat32())
 			negative := zero.Greater(difference)
@@ -63,26 +64,26 @@ func hueVector(r, g, b []uint8, shift uint8) int {
 			h := whole.ConvertToInt32().Add(turn).And(low)
 			saturation := chroma.ConvertToFloat32().Mul(most).Div(largest.Max(one).ConvertToFloat32()).Floor()
 
-			// And back. x/255 = (x + 1 + (x+1)>>8) >> 8 below 2^16.
+			// And back.
 			value := largest.ConvertToFloat32()
-			sixfold := h.ShiftAllLeft(2).Add(h.ShiftAllLeft(1))
+			sixfold := left(h, &longs2).Add(left(h, &longs1))
 			next := sixfold.Add(one)
-			sector := next.Add(next.ShiftAllRight(8)).ShiftAllRight(8)
+			sector := by255(next)
 			odd := sector.Or(one)
-			way := sixfold.Sub(odd.ShiftAllLeft(8).Sub(odd)).Abs().ConvertToFloat32()
-			next = value.Mul(most.Sub(saturation)).ConvertToInt32().Add(archsimd.BroadcastInt32x8(255/2 + 1))
-			smallest := next.Add(next.ShiftAllRight(8)).ShiftAllRight(8)
+			way := sixfold.Sub(left(odd, &longs8).Sub(odd)).Abs().ConvertToFloat32()
+			next = value.Mul(most.Sub(saturation)).ConvertToInt32().Add(archsimd.LoadUint32x8(&longsHalf255).AsInt32x8())
+			smallest := by255(next)
 			// All of these are integers below 2^24. The quotient may be one too small.
 			product := square.Sub(saturation.Mul(way)).Mul(value).Add(halfSquare)
 			quotient := product.Mul(perSquare).Floor()
 			rest := product.Sub(quotient.Mul(square))
 			quotient = quotient.Add(oneFloat).Merge(quotient, rest.GreaterEqual(square))
-			all := largest.Or(quotient.ConvertToInt32().ShiftAllLeft(8)).Or(smallest.ShiftAllLeft(16)).AsUint32x8()
+			all := largest.Or(left(quotient.ConvertToInt32(), &longs8)).Or(left(smallest, &longs16)).AsUint32x8()
 
 			index := sector.AsUint32x8()
-			outR = outR.ShiftAllRight(8).Or(all.ShiftRight(tableR.Permute(index)).ShiftAllLeft(24))
-			outG = outG.ShiftAllRight(8).Or(all.ShiftRight(tableG.Permute(index)).ShiftAllLeft(24))
-			outB = outB.ShiftAllRight(8).Or(all.ShiftRight(tableB.Permute(index)).ShiftAllLeft(24))
+			outR = right(outR, &longs8).Or(all.ShiftRight(tableR.Permute(index)).ShiftLeft(highest))
+			outG = right(outG, &longs8).Or(all.ShiftRight(tableG.Permute(index)).ShiftLeft(highest))
+			outB = right(outB, &longs8).Or(all.ShiftRight(tableB.Permute(index)).ShiftLeft(highest))
 		}
 		outR.AsUint8x32().Store(pr)
 		outG.AsUint8x32().Store(pg)
@@ -90,4 +91,9 @@ func hueVector(r, g, b []uint8, shift uint8) int {
 	}
 	archsimd.ClearAVXUpperBits()
 	return n
+}
+
+// by255 is x/255, from x+1 below 2^16: (x + 1 + (x+1)>>8) >> 8.
+func by255(next archsimd.Int32x8) archsimd.Int32x8 {
+	return right(next.AsUint32x8().Add(right(next.AsUint32x8(), &longs8)), &longs8).AsInt32x8()
 }

@@ -14,18 +14,17 @@ import (
 // instruction that multiplies 16-bit integers and adds neighbouring products
 // serves two taps; sums of both parts are put together at the end.
 type resizeVectors struct {
-	halves int          // pairs of taps, 0 if the vector code cannot be used
-	pairs  []pairWeight // halves for each output
-	lanes  []int16      // for columns: see prepareColumns
+	halves int      // pairs of taps, 0 if the vector code cannot be used
+	pairs  []uint32 // halves for each output: low parts of two taps, the first in the lower 16 bits, then high parts
+	lanes  []int16  // for columns: see prepareColumns
 }
-
-// pairWeight is the weights of two taps, the first in the lower 16 bits.
-type pairWeight struct{ low, high uint32 }
 
 const (
 	lowBits = 15
 	// maxVectorTaps keeps sums of low parts in 32 bits: 128 * 255 * 32767 < 2^31.
 	maxVectorTaps = 128
+	// pairsPadding lets a vector be loaded from the last pair.
+	pairsPadding = 6
 )
 
 // prepareRows makes the weights of combineRowsVector.
@@ -36,7 +35,7 @@ func (k *kernel) prepareRows() {
 		return
 	}
 	v.halves = (k.taps + 1) / 2
-	v.pairs = grow(v.pairs, v.halves*len(k.first))
+	v.pairs = grow(v.pairs, 2*v.halves*len(k.first)+pairsPadding)
 	for i := range k.first {
 		weights := k.weights[i*k.taps : (i+1)*k.taps]
 		for h := range v.halves {
@@ -45,7 +44,8 @@ func (k *kernel) prepareRows() {
 				w1 = weights[2*h+1]
 			}
 			const low = 1<<lowBits - 1
-			v.pairs[i*v.halves+h] = pairWeight{w0&low | w1&low<<16, w0>>lowBits | w1>>lowBits<<16}
+			at := 2 * (i*v.halves + h)
+			v.pairs[at], v.pairs[at+1] = w0&low|w1&low<<16, w0>>lowBits|w1>>lowBits<<16
 		}
 	}
 }
@@ -64,11 +64,12 @@ func (k *kernel) prepareColumns() {
 			for h := range v.halves {
 				to := v.lanes[at : at+32]
 				for side := range 2 {
-					p := v.pairs[(x+j+4*side)*v.halves+h]
+					p := v.pairs[2*((x+j+4*side)*v.halves+h):]
+					low, high := p[0], p[1]
 					for lane := range 4 {
 						i := 8*side + 2*lane
-						to[i], to[i+1] = int16(p.low), int16(p.low>>16)
-						to[16+i], to[17+i] = int16(p.high), int16(p.high>>16)
+						to[i], to[i+1] = int16(low), int16(low>>16)
+						to[16+i], to[17+i] = int16(high), int16(high>>16)
 					}
 				}
 				at += 32
@@ -89,6 +90,10 @@ var nextPairShuffle = [32]int8{
 	6, -1, 9, -1, 7, -1, 10, -1, 8, -1, 11, -1, -1, -1, -1, -1,
 }
 
+// halvesToPlanes brings the R of both halves of a vector together, then the G, the
+// B.
+var halvesToPlanes = [8]uint32{0, 4, 1, 5, 2, 6, 3, 7}
+
 // resizeRowVector is resizeRow for the first multiple of eight outputs. row has
 // rowPadding bytes more than the crop.
 func (k *kernel) resizeRowVector(r, g, b, row []uint8) int {
@@ -101,9 +106,9 @@ func (k *kernel) resizeRowVector(r, g, b, row []uint8) int {
 	g, b = g[:len(r)], b[:len(r)]
 	src := unsafe.Pointer(unsafe.SliceData(row))
 	shuffle, shuffleNext := archsimd.LoadInt8x32(&pairShuffle), archsimd.LoadInt8x32(&nextPairShuffle)
-	half := archsimd.BroadcastInt32x8(1 << (weightBits - 1))
+	half := archsimd.LoadUint32x8(&longsHalf22).AsInt32x8()
 	var zero archsimd.Int32x8
-	order := archsimd.LoadUint32x8(&[8]uint32{0, 4, 1, 5, 2, 6, 3, 7})
+	order := archsimd.LoadUint32x8(&halvesToPlanes)
 	lane := 0 // bytes of lanes that are done; a pointer behind their end would not be valid
 	for x := 0; x < n; x += 8 {
 		starts := first[x : x+8]
@@ -128,8 +133,8 @@ func (k *kernel) resizeRowVector(r, g, b, row []uint8) int {
 				high = high.Add(words.DotProductPairs(archsimd.LoadInt16x16((*[16]int16)(unsafe.Add(lanes, lane+32)))))
 				at0, at1, lane = at0+12, at1+12, lane+64
 			}
-			sum := low.Add(high.ShiftAllLeft(lowBits)).AsUint32x8().ShiftAllRight(weightBits)
-			all = all.ShiftAllRight(8).Or(sum.ShiftAllLeft(24))
+			sum := right(low.Add(left(high, &longsLowBits)).AsUint32x8(), &longsWeightBits)
+			all = right(all, &longs8).Or(sum.ShiftLeft(archsimd.LoadUint32x8(&longs24)))
 		}
 		// Each half of all has four outputs' R, G, B and zeros.
 		bytes := all.Permute(order).AsUint64x4()
@@ -150,15 +155,17 @@ func (k *kernel) combineRowsVector(dst, strip []uint8, y int) int {
 		return 0
 	}
 	strip = strip[:k.taps*width]
-	pairs := k.vectors.pairs[y*halves : (y+1)*halves]
-	even := archsimd.BroadcastUint16x16(0x00FF)
-	half := archsimd.BroadcastInt32x8(1 << (weightBits - 1))
+	pairs := k.vectors.pairs[2*y*halves : 2*(y+1)*halves+pairsPadding]
+	even := archsimd.LoadUint16x16(&wordsLow8)
+	var firstOfAll archsimd.Uint32x8
+	secondOfAll := archsimd.LoadUint32x8(&longs1)
+	half := archsimd.LoadUint32x8(&longsHalf22).AsInt32x8()
 	var zero archsimd.Int32x8
 	for x := 0; ; {
 		l0, l1, l2, l3 := half, half, half, half
 		h0, h1, h2, h3 := zero, zero, zero, zero
 		at := x
-		for h, w := range pairs {
+		for h := range halves {
 			next := at + width
 			if 2*h+1 == k.taps {
 				next = at // there is no such row, and its weight is zero
@@ -166,8 +173,9 @@ func (k *kernel) combineRowsVector(dst, strip []uint8, y int) int {
 			a := archsimd.LoadUint8x32((*[32]uint8)(strip[at:])).AsUint16x16()
 			b := archsimd.LoadUint8x32((*[32]uint8)(strip[next:])).AsUint16x16()
 			a0, b0 := a.And(even), b.And(even)
-			a1, b1 := a.ShiftAllRight(8), b.ShiftAllRight(8)
-			low, high := archsimd.BroadcastUint32x8(w.low).AsInt16x16(), archsimd.BroadcastUint32x8(w.high).AsInt16x16()
+			a1, b1 := rightByte(a), rightByte(b)
+			w := archsimd.LoadUint32x8((*[8]uint32)(pairs[2*h:]))
+			low, high := w.Permute(firstOfAll).AsInt16x16(), w.Permute(secondOfAll).AsInt16x16()
 			p := a0.InterleaveLoGrouped(b0).AsInt16x16()
 			l0, h0 = l0.Add(p.DotProductPairs(low)), h0.Add(p.DotProductPairs(high))
 			p = a0.InterleaveHiGrouped(b0).AsInt16x16()
@@ -180,7 +188,7 @@ func (k *kernel) combineRowsVector(dst, strip []uint8, y int) int {
 		}
 		v0 := pack(wholePart(l0, h0), wholePart(l1, h1))
 		v1 := pack(wholePart(l2, h2), wholePart(l3, h3))
-		v0.Or(v1.ShiftAllLeft(8)).AsUint8x32().Store((*[32]uint8)(dst[x:]))
+		v0.Or(leftByte(v1)).AsUint8x32().Store((*[32]uint8)(dst[x:]))
 		if x+32 == width {
 			break
 		}
@@ -192,7 +200,7 @@ func (k *kernel) combineRowsVector(dst, strip []uint8, y int) int {
 
 // wholePart puts the sums of low and high parts together and cuts the fraction.
 func wholePart(low, high archsimd.Int32x8) archsimd.Int32x8 {
-	return low.Add(high.ShiftAllLeft(lowBits)).AsUint32x8().ShiftAllRight(weightBits).AsInt32x8()
+	return right(low.Add(left(high, &longsLowBits)).AsUint32x8(), &longsWeightBits).AsInt32x8()
 }
 
 // pack undoes an interleaving: 32-bit integers of 0 to 255 become 16-bit ones.
