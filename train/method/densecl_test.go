@@ -45,7 +45,7 @@ func denseCL(t *testing.T, d device.Device, base, hidden, dim int, c method.Dens
 // views are normalised images as a model's Loss takes them.
 func views(d device.Device, pairs, side int, pixels [2][]uint8) device.Tensor {
 	images := d.AllocActivation(2*pairs, side, side, 3)
-	d.UploadViews(images, pixels, pipeline.Mean, pipeline.Std)
+	d.UploadViews(images, pixels, pipeline.ImageNet().Mean, pipeline.ImageNet().Std)
 	return images
 }
 
