@@ -10,12 +10,18 @@ import (
 	"github.com/seed-436d2970/pixpro/augment"
 	"github.com/seed-436d2970/pixpro/pipeline"
 	"github.com/seed-436d2970/pixpro/shards"
+	"github.com/seed-436d2970/pixpro/train/options"
 )
 
-const (
-	recipeUsage = "augmentation: byol, simclr, mocov2, instdisc, randaug, none, or a JSON file"
-	cropUsage   = "least part of the image that a crop covers, 0 for the recipe's (byol: 0.08)"
-)
+// What help says of options that training has too.
+var recipeUsage, cropUsage = trainingHelp("recipe"), trainingHelp("crop")
+
+// trainingHelp is the help of an option in the table of options.
+func trainingHelp(name string) string {
+	o := options.Default()
+	r, _ := o.Row(name)
+	return r.Help
+}
 
 // viewFlags are the flags of commands that make view pairs.
 type viewFlags struct {
