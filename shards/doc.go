@@ -8,7 +8,7 @@
 // SHA-256; it is written last, so a folder without one is not a dataset.
 //
 // [Write] turns inputs into shards. Each is a source: a folder, a tar, a zip, a
-// WebDataset or a list of paths (source.go), which is listed whole, joined with
+// WebDataset, a list of paths or a kind of another module (package ingest), which is listed whole, joined with
 // the others and put in order (listing.go). Workers read files, parse headers
 // and compute checksums ahead, within a bounded window (readahead.go,
 // examine.go), and one goroutine writes their results in order, so that the

@@ -11,6 +11,7 @@ import (
 
 	"github.com/seed-436d2970/pixpro/augment"
 	"github.com/seed-436d2970/pixpro/augment/decode"
+	"github.com/seed-436d2970/pixpro/shards/ingest"
 )
 
 const (
@@ -72,10 +73,10 @@ type examiner struct {
 func (e *examiner) examine(ctx context.Context, j *job) error {
 	var err error
 	if j.header, err = decode.ReadHeader(j.data); err != nil {
-		if !hasImageExtension(j.key) {
+		if !ingest.HasImageExtension(j.Key) {
 			return errNotImage
 		}
-		return &rejectError{reason: err.Error()}
+		return &ingest.RejectError{Reason: err.Error()}
 	}
 	shrink := e.maxSide > 0 && max(j.header.Width, j.header.Height) > e.maxSide
 	if shrink || e.check == CheckDecode {
@@ -87,7 +88,7 @@ func (e *examiner) examine(ctx context.Context, j *job) error {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			return &rejectError{reason: err.Error()}
+			return &ingest.RejectError{Reason: err.Error()}
 		}
 	}
 	j.crc = crc32.Checksum(j.data, castagnoli)

@@ -13,37 +13,39 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/seed-436d2970/pixpro/shards/ingest"
 )
 
 // listing is the content of all inputs, in the order of the output.
 type listing struct {
 	classes      []string
-	files        []file
+	files        []ingest.File
 	skipped      int64 // that are not even looked at
 	unlabelled   int64 // named like images, and without a class
 	unusedLabels int64 // names in files of labels that no input has
 }
 
 // listSources lists and joins the inputs.
-func listSources(ctx context.Context, cfg *WriteConfig, sources []source) (*listing, error) {
-	var given *labels
+func listSources(ctx context.Context, cfg *WriteConfig, sources []ingest.Source) (*listing, error) {
+	var given *ingest.Labels
 	if cfg.Labels != "" {
 		var err error
-		if given, err = readLabels(cfg.Labels); err != nil {
+		if given, err = ingest.ReadLabels(cfg.Labels); err != nil {
 			return nil, err
 		}
-		if given.inOrder != nil && len(sources) > 1 {
+		if given.InOrder() && len(sources) > 1 {
 			return nil, fmt.Errorf("%s: labels without names fit one input, there are %d", cfg.Labels, len(sources))
 		}
 	}
-	inputs := make([]*contents, len(sources))
+	inputs := make([]*ingest.Contents, len(sources))
 	for i, s := range sources {
-		c, err := s.list(ctx)
+		c, err := s.List(ctx)
 		if err != nil {
 			return nil, err
 		}
 		if given != nil {
-			if err := given.apply(c); err != nil {
+			if err := given.Apply(c); err != nil {
 				return nil, err
 			}
 		}
@@ -51,25 +53,25 @@ func listSources(ctx context.Context, cfg *WriteConfig, sources []source) (*list
 	}
 	l := &listing{}
 	if given != nil {
-		l.unusedLabels = given.unused()
+		l.unusedLabels = given.Unused()
 	}
 	if err := l.joinClasses(inputs); err != nil {
 		return nil, err
 	}
 	for i, c := range inputs {
-		l.skipped += c.skipped
-		l.unusedLabels += c.unusedLabels
-		for j := range c.files {
-			f := &c.files[j]
-			f.source = uint16(i)
-			if f.label < 0 && f.fault == faultNone && hasImageExtension(f.key) {
+		l.skipped += c.Skipped
+		l.unusedLabels += c.UnusedLabels
+		for j := range c.Files {
+			f := &c.Files[j]
+			f.Input = uint16(i)
+			if f.Label < 0 && f.Fault == ingest.FaultNone && ingest.HasImageExtension(f.Key) {
 				l.unlabelled++
 			}
 		}
 		if i == 0 {
-			l.files = c.files // without a copy of what can be millions
+			l.files = c.Files // without a copy of what can be millions
 		} else {
-			l.files = append(l.files, c.files...)
+			l.files = append(l.files, c.Files...)
 		}
 		inputs[i] = nil
 	}
@@ -78,7 +80,7 @@ func listSources(ctx context.Context, cfg *WriteConfig, sources []source) (*list
 		l.prefixKeys(cfg.inputs())
 		if i := l.clash(); i >= 0 {
 			f := l.files[i]
-			return nil, fmt.Errorf("%s and another input of that name both have %s: rename one of them", cfg.inputs()[f.source], f.key)
+			return nil, fmt.Errorf("%s and another input of that name both have %s: rename one of them", cfg.inputs()[f.Input], f.Key)
 		}
 	}
 	l.markReplaced()
@@ -89,11 +91,11 @@ func listSources(ctx context.Context, cfg *WriteConfig, sources []source) (*list
 }
 
 // joinClasses numbers the classes of all inputs together.
-func (l *listing) joinClasses(inputs []*contents) error {
+func (l *listing) joinClasses(inputs []*ingest.Contents) error {
 	numbered, named := false, false
 	for _, c := range inputs {
-		numbered = numbered || c.numbered
-		named = named || !c.numbered && len(c.classes) > 0
+		numbered = numbered || c.Numbered
+		named = named || !c.Numbered && len(c.Classes) > 0
 	}
 	if numbered && named {
 		return errors.New("some inputs number their classes and some name them: write them to datasets of their own, or give --labels with names for all")
@@ -103,19 +105,19 @@ func (l *listing) joinClasses(inputs []*contents) error {
 		return nil
 	}
 	for _, c := range inputs {
-		l.classes = append(l.classes, c.classes...)
+		l.classes = append(l.classes, c.Classes...)
 	}
 	slices.Sort(l.classes)
 	l.classes = slices.Compact(l.classes)
 	for _, c := range inputs {
-		label := make([]int32, len(c.classes))
-		for i, name := range c.classes {
+		label := make([]int32, len(c.Classes))
+		for i, name := range c.Classes {
 			n, _ := slices.BinarySearch(l.classes, name)
 			label[i] = int32(n)
 		}
-		for i := range c.files {
-			if f := &c.files[i]; f.label >= 0 {
-				f.label = label[f.label]
+		for i := range c.Files {
+			if f := &c.Files[i]; f.Label >= 0 {
+				f.Label = label[f.Label]
 			}
 		}
 	}
@@ -125,11 +127,11 @@ func (l *listing) joinClasses(inputs []*contents) error {
 // joinNumbered returns the names of numbered classes: those that the inputs
 // have for them, or the numbers if there are not enough names or some are used
 // twice.
-func joinNumbered(inputs []*contents) []string {
+func joinNumbered(inputs []*ingest.Contents) []string {
 	var classes []string
 	unnamed := false
 	for _, c := range inputs {
-		for i, name := range c.classes {
+		for i, name := range c.Classes {
 			if i == len(classes) {
 				classes = append(classes, "")
 			}
@@ -156,15 +158,15 @@ func joinNumbered(inputs []*contents) []string {
 }
 
 func (l *listing) sort() {
-	slices.SortFunc(l.files, func(a, b file) int {
-		return cmp.Or(cmp.Compare(a.key, b.key), cmp.Compare(a.source, b.source), cmp.Compare(a.at, b.at))
+	slices.SortFunc(l.files, func(a, b ingest.File) int {
+		return cmp.Or(cmp.Compare(a.Key, b.Key), cmp.Compare(a.Input, b.Input), cmp.Compare(a.At, b.At))
 	})
 }
 
 // clash is the place of a key that a second input has too, -1 without one.
 func (l *listing) clash() int {
 	for i := 1; i < len(l.files); i++ {
-		if a, b := &l.files[i-1], &l.files[i]; a.key == b.key && a.source != b.source {
+		if a, b := &l.files[i-1], &l.files[i]; a.Key == b.Key && a.Input != b.Input {
 			return i
 		}
 	}
@@ -175,7 +177,7 @@ func (l *listing) clash() int {
 func (l *listing) prefixKeys(inputs []string) {
 	for i := range l.files {
 		f := &l.files[i]
-		f.key = inputName(inputs[f.source]) + "/" + f.key
+		f.Key = inputName(inputs[f.Input]) + "/" + f.Key
 	}
 	l.sort()
 }
@@ -193,8 +195,8 @@ func inputName(path string) string {
 // unpacking would leave.
 func (l *listing) markReplaced() {
 	for i := 1; i < len(l.files); i++ {
-		if l.files[i].key == l.files[i-1].key {
-			l.files[i-1].fault = faultReplaced
+		if l.files[i].Key == l.files[i-1].Key {
+			l.files[i-1].Fault = ingest.FaultReplaced
 		}
 	}
 }
@@ -217,7 +219,7 @@ func (l *listing) digest() string {
 		fmt.Fprintf(h, "%s\x00", c)
 	}
 	for _, f := range l.files {
-		fmt.Fprintf(h, "\x01%s\x00%d %d %d %d", f.key, f.label, f.size, f.source, f.fault)
+		fmt.Fprintf(h, "\x01%s\x00%d %d %d %d", f.Key, f.Label, f.Size, f.Input, f.Fault)
 	}
 	return hex.EncodeToString(h.Sum(nil))
 }

@@ -6,12 +6,11 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
-	"path"
-	"strings"
 	"sync"
 	"unicode/utf8"
 
 	"github.com/seed-436d2970/pixpro/augment/decode"
+	"github.com/seed-436d2970/pixpro/shards/ingest"
 )
 
 const (
@@ -29,18 +28,9 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // one.
 var errNotImage = errors.New("not an image")
 
-// rejectError is the outcome of a file that is named like an image, or wanted
-// for another reason, and cannot become a row of a shard.
-type rejectError struct {
-	reason string
-	wanted bool
-}
-
-func (e *rejectError) Error() string { return e.reason }
-
 // job is one file on its way through the workers.
 type job struct {
-	file
+	ingest.File
 	seq  int64         // position in the order of the output
 	done chan struct{} // closed when the rest is set
 
@@ -49,21 +39,21 @@ type job struct {
 	data   []byte  // the row's image: what was read, or what became of it
 	held   int64   // of the window
 	buf    *[]byte // what was read lies in it; returned by release
-	err    error   // nil, errNotImage, a *rejectError or what stops the run
+	err    error   // nil, errNotImage, a *ingest.RejectError or what stops the run
 }
 
 // readAhead reads files with several workers and hands them out in order.
 // newReadAhead starts its goroutines; they end when all is read or the
 // context is cancelled, and wait returns then.
 type readAhead struct {
-	sources []source
+	sources []ingest.Source
 	queue   chan *job // in order
 	window  *window
 	buffers sync.Pool
 	wg      sync.WaitGroup
 }
 
-func newReadAhead(ctx context.Context, sources []source, files []file, workers int, newExaminer func() *examiner) *readAhead {
+func newReadAhead(ctx context.Context, sources []ingest.Source, files []ingest.File, workers int, newExaminer func() *examiner) *readAhead {
 	r := &readAhead{
 		sources: sources,
 		queue:   make(chan *job, workers*windowFiles),
@@ -78,7 +68,7 @@ func newReadAhead(ctx context.Context, sources []source, files []file, workers i
 		if taken == len(files) {
 			return nil
 		}
-		j := &job{file: files[taken], seq: int64(taken), done: make(chan struct{})}
+		j := &job{File: files[taken], seq: int64(taken), done: make(chan struct{})}
 		select {
 		case r.queue <- j:
 			taken++
@@ -133,18 +123,18 @@ func (r *readAhead) release(j *job) {
 
 func (r *readAhead) read(j *job) error {
 	switch {
-	case j.fault != faultNone:
-		return &rejectError{reason: j.fault.String()}
-	case !utf8.ValidString(j.key):
-		return &rejectError{reason: "the name is not UTF-8"}
+	case j.Fault != ingest.FaultNone:
+		return &ingest.RejectError{Reason: j.Fault.String()}
+	case !utf8.ValidString(j.Key):
+		return &ingest.RejectError{Reason: "the name is not UTF-8"}
 	}
-	f, size, err := r.sources[j.source].open(&j.file)
+	f, size, err := r.sources[j.Input].Open(&j.File)
 	if err != nil {
 		return r.named(j, err)
 	}
 	defer f.Close()
 	if size > maxImageBytes {
-		return r.named(j, &rejectError{reason: fmt.Sprintf("has %d bytes, the limit is %d", size, maxImageBytes)})
+		return r.named(j, &ingest.RejectError{Reason: fmt.Sprintf("has %d bytes, the limit is %d", size, maxImageBytes)})
 	}
 	if err := r.window.acquire(j.seq, size); err != nil {
 		return err
@@ -156,8 +146,8 @@ func (r *readAhead) read(j *job) error {
 // named turns the rejection of a file that is not named like an image into
 // errNotImage.
 func (r *readAhead) named(j *job, err error) error {
-	var reject *rejectError
-	if errors.As(err, &reject) && !reject.wanted && !hasImageExtension(j.key) {
+	var reject *ingest.RejectError
+	if errors.As(err, &reject) && !reject.Wanted && !ingest.HasImageExtension(j.Key) {
 		return errNotImage
 	}
 	return err
@@ -180,7 +170,7 @@ func (r *readAhead) fill(j *job, f io.Reader, size int) error {
 		j.data = buf[:min(n, size)]
 		switch {
 		case err == nil && n > size, (err == io.ErrUnexpectedEOF || err == io.EOF) && n != size:
-			return errChanged(j.key)
+			return &ingest.ChangedError{Name: j.Key}
 		case err == io.ErrUnexpectedEOF || err == io.EOF:
 			return nil
 		case err != nil:
@@ -188,18 +178,6 @@ func (r *readAhead) fill(j *job, f io.Reader, size int) error {
 		}
 		*j.buf = append(make([]byte, 0, min(size+1, 2*n)), buf...)
 	}
-}
-
-// hasImageExtension reports whether the file's name promises an image.
-func hasImageExtension(key string) bool {
-	if strings.HasPrefix(path.Base(key), "._") {
-		return false // what macOS puts beside a file in an archive
-	}
-	switch strings.ToLower(path.Ext(key)) {
-	case ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp":
-		return true
-	}
-	return false
 }
 
 // window bounds the bytes of the files that were read and not yet written.

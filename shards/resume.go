@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/seed-436d2970/pixpro/internal/atomicfile"
+	"github.com/seed-436d2970/pixpro/shards/ingest"
 )
 
 // stateName is a file that stands in Out until the manifest does: the settings
@@ -145,16 +146,16 @@ func (s *state) hasInputOf(before *state) error {
 // the first that is not as it was, and removes what follows. It returns the
 // files that are not in the kept ones: first those that the earlier run passed
 // over, which are to be reported again.
-func (w *writer) keepShards(ctx context.Context, finished []ShardInfo, list *listing) ([]file, error) {
+func (w *writer) keepShards(ctx context.Context, finished []ShardInfo, list *listing) ([]ingest.File, error) {
 	rest := list.files
-	var passed []file // before rest, but in no kept shard
+	var passed []ingest.File // before rest, but in no kept shard
 	for n, info := range finished {
 		if info.Name != shardName(n) {
 			break
 		}
 		after, before := rest, len(passed)
 		got, faults, err := checkShard(ctx, w.cfg.Out, info.Name, shardCheck{classes: len(list.classes), visit: func(s Sample) {
-			for len(after) > 0 && (after[0].key != s.Key || after[0].fault != faultNone) {
+			for len(after) > 0 && (after[0].Key != s.Key || after[0].Fault != ingest.FaultNone) {
 				passed = append(passed, after[0])
 				after = after[1:]
 			}

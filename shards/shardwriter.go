@@ -192,9 +192,9 @@ func (b *rowBatch) fits(n int) bool {
 
 func (b *rowBatch) append(j *job) {
 	b.rows++
-	b.keys = append(b.keys, j.key...)
+	b.keys = append(b.keys, j.Key...)
 	b.keyOffsets = append(b.keyOffsets, int32(len(b.keys)))
-	b.labels = append(b.labels, j.label)
+	b.labels = append(b.labels, j.Label)
 	b.formats = append(b.formats, int8(slices.Index(formats, j.header.Format)))
 	b.widths = append(b.widths, int32(j.header.Width))
 	b.heights = append(b.heights, int32(j.header.Height))

@@ -14,6 +14,7 @@ import (
 
 	"github.com/seed-436d2970/pixpro/internal/atomicfile"
 	"github.com/seed-436d2970/pixpro/internal/cpu"
+	"github.com/seed-436d2970/pixpro/shards/ingest"
 )
 
 const (
@@ -44,7 +45,7 @@ const defaultMaxBad = 0.01
 type WriteConfig struct {
 	In     string   // folder, tar, zip or list of images, tars and zips also compressed
 	MoreIn []string // further inputs
-	Format string   // FormatFolder and so on; "": found by content
+	Format string   // of the inputs: one of ingest.Formats; "": found by content
 	Labels string   // file with the labels of the inputs; "": as the inputs have them
 
 	Out       string // folder of shards, made if need be
@@ -72,8 +73,8 @@ func (c *WriteConfig) Validate() error {
 		return errors.New("shards: In: a folder or an archive of images is needed")
 	case len(c.MoreIn) >= math.MaxUint16:
 		return fmt.Errorf("shards: MoreIn: %d inputs are too many", len(c.MoreIn))
-	case c.Format != "" && !slices.Contains(inputFormats, c.Format):
-		return fmt.Errorf("shards: Format is %q, must be one of %s", c.Format, strings.Join(inputFormats, ", "))
+	case ingest.Check(c.Format) != nil:
+		return fmt.Errorf("shards: Format is %q, must be one of %s", c.Format, strings.Join(ingest.Formats(), ", "))
 	case c.Out == "":
 		return errors.New("shards: Out: a folder to write to is needed")
 	case c.ShardSize < 0 || c.ShardSize > math.MaxInt64/2:
@@ -179,7 +180,7 @@ func Write(ctx context.Context, cfg WriteConfig) (Manifest, WriteReport, error) 
 // writer is one call of Write.
 type writer struct {
 	cfg      WriteConfig
-	sources  []source
+	sources  []ingest.Source
 	manifest Manifest
 	report   WriteReport
 	total    int64 // files in the input
@@ -263,7 +264,9 @@ func (w *writer) run(ctx context.Context) (m Manifest, err error) {
 // list opens and lists the inputs.
 func (w *writer) list(ctx context.Context) (*listing, error) {
 	for i, path := range w.cfg.inputs() {
-		s, err := openSource(ctx, &w.cfg, path, filepath.Join(w.cfg.Out, scratchName(i)))
+		s, err := ingest.Open(ctx, path, ingest.Options{
+			Format: w.cfg.Format, Exclude: w.cfg.Out, Scratch: filepath.Join(w.cfg.Out, scratchName(i)), FS: w.cfg.fs,
+		})
 		if err != nil {
 			return nil, err
 		}
@@ -307,7 +310,7 @@ func (w *writer) leave(m *Manifest) (Manifest, error) {
 
 // begin records the run's settings in Out, or, resuming one, keeps its
 // finished shards. It returns the files that are still to be read.
-func (w *writer) begin(ctx context.Context, before *state, list *listing) ([]file, error) {
+func (w *writer) begin(ctx context.Context, before *state, list *listing) ([]ingest.File, error) {
 	if before != nil {
 		err := w.cfg.fs.Remove(filepath.Join(w.cfg.Out, rejectedName)) // of a run that too many bad files ended
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -326,7 +329,7 @@ func (w *writer) begin(ctx context.Context, before *state, list *listing) ([]fil
 }
 
 // writeShards reads the files in order and writes all that are images.
-func (w *writer) writeShards(ctx context.Context, files []file) error {
+func (w *writer) writeShards(ctx context.Context, files []ingest.File) error {
 	ctx, cancel := context.WithCancel(ctx)
 	memory := newPixelMemory()
 	ahead := newReadAhead(ctx, w.sources, files, w.cfg.Workers, func() *examiner {
@@ -350,7 +353,7 @@ func (w *writer) writeShards(ctx context.Context, files []file) error {
 		w.cfg.Listener.Tell(WriteProgress{Files: w.files, TotalFiles: w.total, WriteReport: w.report})
 	}
 	for _, s := range w.sources {
-		if err := s.unchanged(); err != nil {
+		if err := s.Unchanged(); err != nil {
 			return err
 		}
 	}
@@ -380,20 +383,20 @@ func (w *writer) add(j *job) error {
 	if w.mustFail > 0 {
 		w.mustFail--
 		if j.err == nil {
-			return fmt.Errorf("%s has changed since the interrupted run: write to an empty folder", j.key)
+			return fmt.Errorf("%s has changed since the interrupted run: write to an empty folder", j.Key)
 		}
 	}
-	var reject *rejectError
+	var reject *ingest.RejectError
 	switch {
 	case j.err == errNotImage:
 		w.report.Skipped++
 		return nil
 	case errors.As(j.err, &reject):
-		return w.reject(rejection{Key: j.key, Reason: reject.reason})
+		return w.reject(rejection{Key: j.Key, Reason: reject.Reason})
 	case j.err != nil:
 		return j.err
 	case !slices.Contains(formats, j.header.Format):
-		return w.reject(rejection{Key: j.key, Reason: "the format " + j.header.Format + " is not stored"})
+		return w.reject(rejection{Key: j.Key, Reason: "the format " + j.header.Format + " is not stored"})
 	}
 	if w.shard != nil && w.shard.info.ImageBytes+int64(len(j.data)) > w.cfg.ShardSize {
 		if err := w.finishShard(); err != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/seed-436d2970/pixpro/shards"
+	"github.com/seed-436d2970/pixpro/shards/ingest"
 )
 
 func newShard() *cobra.Command {
@@ -28,15 +29,7 @@ func newShard() *cobra.Command {
 unpacking, with a manifest of their checksums.
 
 --in takes, and tells apart by content:
-  folder      the first folder below it that an image lies in is its class
-  tar         such a folder in a tar, or a tar of one tar a class, as
-              ImageNet's training images come
-  zip         such a folder in a zip; labels come from NAME_map.txt if that
-              file lies beside NAME.zip
-  webdataset  a tar with NAME.cls or NAME.cls.txt for the class of NAME.jpg
-  list        a text file with the path of an image on every line, relative
-              to the file's folder
-Archives may be compressed by gzip or zstd; they are decompressed into a
+` + ingest.Help() + `Archives may be compressed by gzip or zstd; they are decompressed into a
 temporary file in --out first.
 
 --labels gives the classes of images that lie in no folders. Its lines are
@@ -77,7 +70,7 @@ inputs or settings than before, --resume refuses.`,
 	}
 	f := cmd.Flags()
 	f.StringArrayVar(&inputs, "in", nil, "folder, tar, zip, WebDataset or list of images; may be repeated")
-	f.StringVar(&cfg.Format, "format", "", "what --in is: folder, tar, zip, webdataset or list (default: found by content)")
+	f.StringVar(&cfg.Format, "format", "", "what --in is: "+strings.Join(ingest.Formats(), ", ")+" (default: found by content)")
 	f.StringVar(&cfg.Labels, "labels", "", "file with the labels of the images")
 	f.StringVar(&cfg.Out, "out", "", "folder for the shards")
 	f.Var(&size, "shard-size", "image bytes in a shard, at most")

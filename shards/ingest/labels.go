@@ -1,4 +1,4 @@
-package shards
+package ingest
 
 import (
 	"bytes"
@@ -16,9 +16,9 @@ import (
 // maxClasses bounds the numbers that classes may have.
 const maxClasses = 1 << 20
 
-// labels is a file of labels: for names, or for images in the order of their
+// Labels is a file of labels: for names, or for images in the order of their
 // names.
-type labels struct {
+type Labels struct {
 	path    string
 	byName  map[string]label
 	inOrder []string // from 1, as ILSVRC's ground truth; nil: byName
@@ -29,15 +29,15 @@ type label struct {
 	used  bool // an input has a file of that name
 }
 
-// readLabels reads lines of a name and a label with a tab (or a space) between
+// ReadLabels reads lines of a name and a label with a tab (or a space) between
 // them, or lines of a number each.
-func readLabels(name string) (*labels, error) {
+func ReadLabels(name string) (*Labels, error) {
 	f, err := os.Open(name)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	l := &labels{path: name}
+	l := &Labels{path: name}
 	err = eachLine(f, func(line []byte) error {
 		i := bytes.LastIndexByte(line, '\t')
 		if i < 0 {
@@ -73,10 +73,14 @@ func readLabels(name string) (*labels, error) {
 	return l, nil
 }
 
-// apply gives the files their labels. Names in the input may have folders in
+// InOrder says that the labels have no names: they are of the images in the
+// order of theirs.
+func (l *Labels) InOrder() bool { return l.inOrder != nil }
+
+// Apply gives the files their labels. Names in the input may have folders in
 // front of those that the labels have, or the other way round, as long as the
 // labels' folders are the same for all.
-func (l *labels) apply(c *contents) error {
+func (l *Labels) Apply(c *Contents) error {
 	if l.inOrder != nil {
 		return l.applyInOrder(c)
 	}
@@ -89,7 +93,7 @@ func (l *labels) apply(c *contents) error {
 	if !matches {
 		return fmt.Errorf("%s: none of its names is one of the input's", l.path)
 	}
-	err := c.relabel(func(key string) (string, bool) {
+	err := c.Relabel(func(key string) (string, bool) {
 		name, found := l.find(prefix, key)
 		if !found {
 			return "", false
@@ -107,16 +111,16 @@ func (l *labels) apply(c *contents) error {
 
 // matches reports whether any file has a label, its name there beginning with
 // the prefix.
-func (l *labels) matches(c *contents, prefix string) bool {
-	return slices.ContainsFunc(c.files, func(f file) bool {
-		_, found := l.find(prefix, f.key)
+func (l *Labels) matches(c *Contents, prefix string) bool {
+	return slices.ContainsFunc(c.Files, func(f File) bool {
+		_, found := l.find(prefix, f.Key)
 		return found
 	})
 }
 
 // find is the name that the labels have for a file: the prefix and its key, or
 // what is left of the key without some of its first folders.
-func (l *labels) find(prefix, key string) (name string, found bool) {
+func (l *Labels) find(prefix, key string) (name string, found bool) {
 	for more := true; more; _, key, more = strings.Cut(key, "/") {
 		if _, found := l.byName[prefix+key]; found {
 			return prefix + key, true
@@ -126,7 +130,7 @@ func (l *labels) find(prefix, key string) (name string, found bool) {
 }
 
 // longerPrefix is the prefix and one more folder, if all names begin with it.
-func (l *labels) longerPrefix(prefix string) (longer string, all bool) {
+func (l *Labels) longerPrefix(prefix string) (longer string, all bool) {
 	for name := range l.byName {
 		if longer == "" {
 			folder, _, found := strings.Cut(name[len(prefix):], "/")
@@ -142,8 +146,8 @@ func (l *labels) longerPrefix(prefix string) (longer string, all bool) {
 	return longer, true
 }
 
-// unused counts the names that no input has.
-func (l *labels) unused() int64 {
+// Unused counts the names that no input has.
+func (l *Labels) Unused() int64 {
 	n := int64(0)
 	for _, v := range l.byName {
 		if !v.used {
@@ -153,11 +157,11 @@ func (l *labels) unused() int64 {
 	return n
 }
 
-func (l *labels) applyInOrder(c *contents) error {
+func (l *Labels) applyInOrder(c *Contents) error {
 	var keys []string
-	for _, f := range c.files {
-		if hasImageExtension(f.key) {
-			keys = append(keys, f.key)
+	for _, f := range c.Files {
+		if HasImageExtension(f.Key) {
+			keys = append(keys, f.Key)
 		}
 	}
 	if len(keys) != len(l.inOrder) {
@@ -177,32 +181,32 @@ func (l *labels) applyInOrder(c *contents) error {
 		most = max(most, n)
 		values[key] = strconv.Itoa(n - 1) // labels count from 0
 	}
-	err := c.relabel(func(key string) (string, bool) {
+	err := c.Relabel(func(key string) (string, bool) {
 		value, ok := values[key]
 		return value, ok
 	})
 	for i := range most {
-		c.classes[i] = strconv.Itoa(i + 1)
+		c.Classes[i] = strconv.Itoa(i + 1)
 	}
 	return err
 }
 
-// relabel gives every file the class that value has for its key, or none. If
+// Relabel gives every file the class that value has for its key, or none. If
 // all values are numbers they are the labels, and a class has the name of the
 // folder that holds its images, if that is the same for all.
-func (c *contents) relabel(value func(key string) (string, bool)) error {
+func (c *Contents) Relabel(value func(key string) (string, bool)) error {
 	type named struct{ value, folder string }
-	kept := make([]named, len(c.files))
+	kept := make([]named, len(c.Files))
 	numbers, names := "", "" // an example of each
-	for i, f := range c.files {
-		v, found := value(f.key)
+	for i, f := range c.Files {
+		v, found := value(f.Key)
 		if !found {
 			continue
 		}
 		if v == "" || !utf8.ValidString(v) {
-			return fmt.Errorf("the label %q of %s is no name of a class", v, f.key)
+			return fmt.Errorf("the label %q of %s is no name of a class", v, f.Key)
 		}
-		kept[i] = named{v, folderClass(f.key)}
+		kept[i] = named{v, FolderClass(f.Key)}
 		if isNumber(v) {
 			numbers = v
 		} else {
@@ -212,35 +216,35 @@ func (c *contents) relabel(value func(key string) (string, bool)) error {
 	if names != "" && numbers != "" {
 		return fmt.Errorf("some labels are numbers (%s) and some are names (%s)", numbers, names)
 	}
-	c.classes, c.index, c.numbered = nil, nil, numbers != ""
+	c.Classes, c.index, c.Numbered = nil, nil, numbers != ""
 	ambiguous := map[int32]bool{}
 	for i, k := range kept {
-		f := &c.files[i]
+		f := &c.Files[i]
 		switch {
 		case k.value == "":
-			f.label = -1
-		case !c.numbered:
-			f.label = c.class(k.value)
+			f.Label = -1
+		case !c.Numbered:
+			f.Label = c.class(k.value)
 		default:
 			n, err := strconv.ParseInt(k.value, 10, 32)
 			if err != nil || n < 0 || n >= maxClasses {
-				return fmt.Errorf("the label %s of %s is not from 0 to %d", k.value, f.key, maxClasses-1)
+				return fmt.Errorf("the label %s of %s is not from 0 to %d", k.value, f.Key, maxClasses-1)
 			}
-			f.label = int32(n)
-			for len(c.classes) <= int(n) {
-				c.classes = append(c.classes, "")
+			f.Label = int32(n)
+			for len(c.Classes) <= int(n) {
+				c.Classes = append(c.Classes, "")
 			}
-			switch c.classes[n] {
+			switch c.Classes[n] {
 			case k.folder:
 			case "":
-				c.classes[n] = strings.Clone(k.folder)
+				c.Classes[n] = strings.Clone(k.folder)
 			default:
-				ambiguous[f.label] = true
+				ambiguous[f.Label] = true
 			}
 		}
 	}
 	for n := range ambiguous {
-		c.classes[n] = ""
+		c.Classes[n] = ""
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
-package shards
+package ingest
 
 import (
 	"context"
@@ -11,6 +11,20 @@ import (
 	"github.com/seed-436d2970/pixpro/internal/filetree"
 )
 
+func init() {
+	Register("folder", Kind{
+		Help:   "the first folder below it that an image lies in is its class",
+		Detect: func(in *Input) bool { return in.Archive == nil },
+		Last:   true,
+		Open: func(_ context.Context, in *Input) (Source, error) {
+			if in.Archive != nil {
+				return nil, fmt.Errorf("%s is not a folder", in.Path)
+			}
+			return &folderSource{root: in.Path, exclude: in.Exclude}, nil
+		},
+	})
+}
+
 // folderSource is a folder of images.
 type folderSource struct {
 	root    string
@@ -19,26 +33,26 @@ type folderSource struct {
 
 // list lists the files below the root, following links except those that
 // lead back to a folder they lie in.
-func (s *folderSource) list(ctx context.Context) (*contents, error) {
+func (s *folderSource) List(ctx context.Context) (*Contents, error) {
 	exclude, err := os.Stat(s.exclude)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	out := &contents{}
+	out := &Contents{}
 	return out, filetree.Walk(ctx, s.root, exclude, func(key string, kind filetree.Kind) {
 		switch kind {
 		case filetree.File:
-			out.add(file{key: key}, folderClass(key))
+			out.Add(File{Key: key}, FolderClass(key))
 		case filetree.Dangling:
-			out.add(file{key: key, fault: faultLink}, "")
+			out.Add(File{Key: key, Fault: FaultLink}, "")
 		default:
-			out.skipped++
+			out.Skipped++
 		}
 	})
 }
 
-func (s *folderSource) open(f *file) (io.ReadCloser, int64, error) {
-	r, err := os.Open(filetree.Path(s.root, f.key))
+func (s *folderSource) Open(f *File) (io.ReadCloser, int64, error) {
+	r, err := os.Open(filetree.Path(s.root, f.Key))
 	if err != nil {
 		return nil, 0, err
 	}
@@ -49,7 +63,7 @@ func (s *folderSource) open(f *file) (io.ReadCloser, int64, error) {
 	return &folderFile{File: r, info: info}, info.Size(), nil
 }
 
-func (s *folderSource) unchanged() error { return nil } // every file looks for itself
+func (s *folderSource) Unchanged() error { return nil } // every file looks for itself
 func (s *folderSource) Close() error     { return nil }
 
 // folderFile is a file that notices at its end if it was written to.
@@ -66,7 +80,7 @@ func (f *folderFile) Read(p []byte) (int, error) {
 			return n, statErr
 		}
 		if now.Size() != f.info.Size() || !now.ModTime().Equal(f.info.ModTime()) {
-			return n, errChanged(f.Name())
+			return n, &ChangedError{Name: f.Name()}
 		}
 	}
 	return n, err

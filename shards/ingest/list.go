@@ -1,4 +1,4 @@
-package shards
+package ingest
 
 import (
 	"bufio"
@@ -14,23 +14,34 @@ import (
 	"strings"
 )
 
+func init() {
+	Register("list", Kind{
+		Help:   "a text file with the path of an image on every line",
+		Detect: func(in *Input) bool { return len(in.Head) > 0 && bytes.IndexByte(in.Head, 0) < 0 },
+		Last:   true,
+		Open: func(_ context.Context, in *Input) (Source, error) {
+			return &listSource{Archive: in.Archive}, in.NeedArchive("list")
+		},
+	})
+}
+
 // listSource is a text file with the path of an image on every line.
 type listSource struct {
-	*archive
+	*Archive
 	folder folderSource // that the keys are relative to
 }
 
 // list takes relative paths from the folder of the list. They are the keys as
 // they stand there; if one of them is absolute or leads out of that folder, the
 // keys are relative to the deepest folder that holds all files.
-func (s *listSource) list(ctx context.Context) (*contents, error) {
+func (s *listSource) List(ctx context.Context) (*Contents, error) {
 	home, err := filepath.Abs(filepath.Dir(s.path))
 	if err != nil {
 		return nil, err
 	}
 	var names []string
 	local := true
-	err = eachLine(io.NewSectionReader(s.archive, 0, s.size), func(line []byte) error {
+	err = eachLine(io.NewSectionReader(s.Archive, 0, s.size), func(line []byte) error {
 		name := filepath.Clean(filepath.FromSlash(string(line)))
 		names = append(names, name)
 		local = local && filepath.IsLocal(name)
@@ -39,10 +50,10 @@ func (s *listSource) list(ctx context.Context) (*contents, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", s.path, err)
 	}
-	out := &contents{skipped: int64(len(names))}
+	out := &Contents{Skipped: int64(len(names))}
 	slices.Sort(names)
 	names = slices.Compact(names) // a path that stands there twice
-	out.skipped -= int64(len(names))
+	out.Skipped -= int64(len(names))
 	s.folder.root = home
 	if !local {
 		for i, name := range names {
@@ -59,7 +70,7 @@ func (s *listSource) list(ctx context.Context) (*contents, error) {
 			}
 		}
 		key := filepath.ToSlash(name)
-		out.add(file{key: key}, folderClass(key))
+		out.Add(File{Key: key}, FolderClass(key))
 	}
 	return out, nil
 }
@@ -79,18 +90,18 @@ func withSeparator(dir string) string {
 	return strings.TrimSuffix(dir, string(filepath.Separator)) + string(filepath.Separator)
 }
 
-func (s *listSource) open(f *file) (io.ReadCloser, int64, error) {
+func (s *listSource) Open(f *File) (io.ReadCloser, int64, error) {
 	// Opening a pipe would block.
-	info, err := os.Stat(filepath.Join(s.folder.root, filepath.FromSlash(f.key)))
+	info, err := os.Stat(filepath.Join(s.folder.root, filepath.FromSlash(f.Key)))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, 0, &rejectError{reason: "there is no such file: a line is a path and nothing else", wanted: true}
+		return nil, 0, &RejectError{Reason: "there is no such file: a line is a path and nothing else", Wanted: true}
 	case err != nil:
 		return nil, 0, err
 	case !info.Mode().IsRegular():
-		return nil, 0, &rejectError{reason: "is not a file", wanted: true}
+		return nil, 0, &RejectError{Reason: "is not a file", Wanted: true}
 	}
-	return s.folder.open(f)
+	return s.folder.Open(f)
 }
 
 // eachLine calls f for every line that is not blank, without its end and

@@ -1,7 +1,8 @@
-package shards
+package ingest
 
 import (
 	"archive/zip"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,19 +13,31 @@ import (
 	"strings"
 )
 
+func init() {
+	Register("zip", Kind{
+		Help: "such a folder in a zip; labels from NAME_map.txt beside NAME.zip, if there",
+		Detect: func(in *Input) bool {
+			return bytes.HasPrefix(in.Head, []byte("PK\x03\x04")) || bytes.HasPrefix(in.Head, []byte("PK\x05\x06"))
+		},
+		Open: func(_ context.Context, in *Input) (Source, error) {
+			return &zipSource{Archive: in.Archive}, in.NeedArchive("zip")
+		},
+	})
+}
+
 // zipSource is a zip of images.
 type zipSource struct {
-	*archive
+	*Archive
 	files []*zip.File
 }
 
-func (s *zipSource) list(ctx context.Context) (*contents, error) {
-	r, err := zip.NewReader(s.archive, s.size)
+func (s *zipSource) List(ctx context.Context) (*Contents, error) {
+	r, err := zip.NewReader(s.Archive, s.size)
 	if err != nil {
 		return nil, s.damaged(err)
 	}
 	s.files = r.File
-	out := &contents{}
+	out := &Contents{}
 	for i, f := range s.files {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -33,9 +46,9 @@ func (s *zipSource) list(ctx context.Context) (*contents, error) {
 		switch {
 		case f.Mode().IsDir():
 		case strings.HasPrefix(key, "__MACOSX/"), !f.Mode().IsRegular():
-			out.skipped++
+			out.Skipped++
 		default:
-			out.add(file{key: key, at: int64(i), size: int64(min(f.UncompressedSize64, math.MaxInt64))}, folderClass(key))
+			out.Add(File{Key: key, At: int64(i), Size: int64(min(f.UncompressedSize64, math.MaxInt64))}, FolderClass(key))
 		}
 	}
 	return out, s.labelByMap(out)
@@ -43,33 +56,33 @@ func (s *zipSource) list(ctx context.Context) (*contents, error) {
 
 // labelByMap gives the files the labels of NAME_map.txt beside NAME.zip, as
 // the published implementation keeps them.
-func (s *zipSource) labelByMap(c *contents) error {
+func (s *zipSource) labelByMap(c *Contents) error {
 	name := strings.TrimSuffix(s.path, ".zip") + "_map.txt"
 	if _, err := os.Stat(name); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	labels, err := readLabels(name)
+	labels, err := ReadLabels(name)
 	if err != nil {
 		return err
 	}
-	if err := labels.apply(c); err != nil {
+	if err := labels.Apply(c); err != nil {
 		return err
 	}
-	c.unusedLabels = labels.unused()
+	c.UnusedLabels = labels.Unused()
 	return nil
 }
 
-func (s *zipSource) open(f *file) (io.ReadCloser, int64, error) {
+func (s *zipSource) Open(f *File) (io.ReadCloser, int64, error) {
 	const encrypted = 1
-	z := s.files[f.at]
+	z := s.files[f.At]
 	if z.Flags&encrypted != 0 {
-		return nil, 0, &rejectError{reason: "is encrypted"}
+		return nil, 0, &RejectError{Reason: "is encrypted"}
 	}
 	r, err := z.Open()
 	if err != nil {
 		return nil, 0, s.fileError(err)
 	}
-	return &zipFile{ReadCloser: r, source: s, left: f.size}, f.size, nil
+	return &zipFile{ReadCloser: r, source: s, left: f.Size}, f.Size, nil
 }
 
 // fileError tells what is wrong with one file from a disk that fails.
@@ -79,9 +92,9 @@ func (s *zipSource) fileError(err error) error {
 		return err
 	}
 	if errors.Is(err, zip.ErrAlgorithm) {
-		return &rejectError{reason: "is compressed by other means than deflate, which is not supported"}
+		return &RejectError{Reason: "is compressed by other means than deflate, which is not supported"}
 	}
-	return &rejectError{reason: fmt.Sprintf("damaged in the zip: %v", err)}
+	return &RejectError{Reason: fmt.Sprintf("damaged in the zip: %v", err)}
 }
 
 // zipFile is a file of a zip that has no more bytes than the zip says.

@@ -1,4 +1,4 @@
-package shards
+package ingest
 
 import (
 	"archive/tar"
@@ -12,17 +12,33 @@ import (
 	"strings"
 )
 
+func init() {
+	Register("tar", Kind{
+		Help:   "such a folder in a tar, or a tar of one tar a class, as ImageNet's",
+		Detect: func(in *Input) bool { return isTar(in.Head) },
+		Open: func(_ context.Context, in *Input) (Source, error) {
+			return &tarSource{Archive: in.Archive}, in.NeedArchive("tar")
+		},
+	})
+	Register("webdataset", Kind{ // a tar with .cls files is one by itself
+		Help: "a tar with NAME.cls or NAME.cls.txt for the class of NAME.jpg",
+		Open: func(_ context.Context, in *Input) (Source, error) {
+			return &tarSource{Archive: in.Archive, webDataset: true}, in.NeedArchive("webdataset")
+		},
+	})
+}
+
 const tarBlock = 512
 
 // tarSource is a tar of images, or of one tar a class, as ImageNet's training
 // images come. It is listed by its headers and read at any place.
 type tarSource struct {
-	*archive
+	*Archive
 	webDataset bool // whatever it holds
 }
 
-func (s *tarSource) list(ctx context.Context) (*contents, error) {
-	l := tarLister{ctx: ctx, archive: s.archive}
+func (s *tarSource) List(ctx context.Context) (*Contents, error) {
+	l := tarLister{ctx: ctx, archive: s.Archive}
 	if err := l.walk(0, s.size, "", ""); err != nil {
 		return nil, s.damaged(err)
 	}
@@ -35,14 +51,14 @@ func (s *tarSource) list(ctx context.Context) (*contents, error) {
 	return &l.out, nil
 }
 
-func (s *tarSource) open(f *file) (io.ReadCloser, int64, error) {
-	return io.NopCloser(io.NewSectionReader(s.archive, f.at, f.size)), f.size, nil
+func (s *tarSource) Open(f *File) (io.ReadCloser, int64, error) {
+	return io.NopCloser(io.NewSectionReader(s.Archive, f.At, f.Size)), f.Size, nil
 }
 
 type tarLister struct {
 	ctx        context.Context
 	archive    io.ReaderAt
-	out        contents
+	out        Contents
 	links      []tarLink
 	classFiles bool // there are .cls files
 }
@@ -126,12 +142,12 @@ func (l *tarLister) walkOne(base, size int64, dir, class string) (length int64, 
 		key := archiveKey(path.Join(dir, h.Name))
 		in := class
 		if in == "" {
-			in = folderClass(key)
+			in = FolderClass(key)
 		}
 		switch h.Typeflag {
 		case tar.TypeReg, tar.TypeGNUSparse, tar.TypeCont:
 			end = at + (h.Size+tarBlock-1)/tarBlock*tarBlock
-			if err := l.file(h, file{key: key, at: base + at, size: h.Size}, in, dir); err != nil {
+			if err := l.file(h, File{Key: key, At: base + at, Size: h.Size}, in, dir); err != nil {
 				return 0, err
 			}
 		case tar.TypeLink:
@@ -143,7 +159,7 @@ func (l *tarLister) walkOne(base, size int64, dir, class string) (length int64, 
 		case tar.TypeDir, tar.TypeXGlobalHeader:
 			end = at
 		default:
-			l.out.skipped++
+			l.out.Skipped++
 			end = at
 		}
 	}
@@ -165,30 +181,30 @@ func (l *tarLister) halfMark(base, at int64) bool {
 
 func withoutZeros(b []byte) []byte { return bytes.TrimLeft(b, "\x00") }
 
-func (l *tarLister) file(h *tar.Header, f file, class, dir string) error {
+func (l *tarLister) file(h *tar.Header, f File, class, dir string) error {
 	sparse := h.Typeflag == tar.TypeGNUSparse
 	for name := range h.PAXRecords {
 		sparse = sparse || strings.HasPrefix(name, "GNU.sparse.")
 	}
-	name, isTarName := cutSuffixFold(f.key, ".tar")
+	name, isTarName := cutSuffixFold(f.Key, ".tar")
 	switch {
 	case sparse:
-		f.fault = faultSparse
-	case isClassFile(f.key):
+		f.Fault = FaultSparse
+	case isClassFile(f.Key):
 		l.classFiles = true
 	case dir == "" && isTarName:
 		head := make([]byte, tarBlock)
-		if n, err := l.archive.ReadAt(head, f.at); err != nil && (err != io.EOF || int64(n) < min(f.size, tarBlock)) {
+		if n, err := l.archive.ReadAt(head, f.At); err != nil && (err != io.EOF || int64(n) < min(f.Size, tarBlock)) {
 			return err
 		}
-		if f.size >= tarBlock && isTar(head) {
-			if err := l.walk(f.at, f.size, name, path.Base(name)); err != nil {
-				return fmt.Errorf("%s: %w", f.key, err)
+		if f.Size >= tarBlock && isTar(head) {
+			if err := l.walk(f.At, f.Size, name, path.Base(name)); err != nil {
+				return fmt.Errorf("%s: %w", f.Key, err)
 			}
 			return nil
 		}
 	}
-	l.out.add(f, class)
+	l.out.Add(f, class)
 	return nil
 }
 
@@ -198,29 +214,29 @@ func (l *tarLister) resolveLinks() {
 		return
 	}
 	const chain = 8 // links to links that are followed
-	at := make(map[string]int, len(l.out.files))
-	for i, f := range l.out.files {
-		at[f.key] = i
+	at := make(map[string]int, len(l.out.Files))
+	for i, f := range l.out.Files {
+		at[f.Key] = i
 	}
 	targets := make(map[string]string, len(l.links))
 	for _, k := range l.links {
 		targets[k.key] = k.target
 	}
 	for _, k := range l.links {
-		f := file{key: k.key, fault: faultLink}
+		f := File{Key: k.key, Fault: FaultLink}
 		target := k.target
 		for range chain {
 			if i, found := at[target]; found {
-				f.at, f.size, f.fault = l.out.files[i].at, l.out.files[i].size, l.out.files[i].fault
+				f.At, f.Size, f.Fault = l.out.Files[i].At, l.out.Files[i].Size, l.out.Files[i].Fault
 				break
 			}
 			target = targets[target]
 		}
-		if f.fault == faultLink && !hasImageExtension(k.key) {
-			l.out.skipped++ // a link to a folder, most likely
+		if f.Fault == FaultLink && !HasImageExtension(k.key) {
+			l.out.Skipped++ // a link to a folder, most likely
 			continue
 		}
-		l.out.add(f, k.class)
+		l.out.Add(f, k.class)
 	}
 }
 
@@ -252,37 +268,37 @@ func isTar(block []byte) bool {
 // labelSamples makes the files the samples of a WebDataset. The class of
 // NAME.jpg is the content of NAME.cls; NAME.seg.png beside NAME.jpg belongs to
 // it and is no image of its own.
-func (s *tarSource) labelSamples(c *contents) error {
+func (s *tarSource) labelSamples(c *Contents) error {
 	values := map[string]string{}
 	images := map[string]bool{}
-	for i := range c.files {
-		f := &c.files[i]
-		name, extension := sampleName(f.key)
+	for i := range c.Files {
+		f := &c.Files[i]
+		name, extension := sampleName(f.Key)
 		switch {
-		case isClassFile(f.key):
+		case isClassFile(f.Key):
 			value, err := s.classFile(f)
 			if err != nil {
 				return err
 			}
-			sample, _ := cutClass(f.key)
+			sample, _ := cutClass(f.Key)
 			values[sample] = value
-		case isPlain(extension) && hasImageExtension(extension):
+		case isPlain(extension) && HasImageExtension(extension):
 			images[name] = true
 		}
 	}
-	files := c.files[:0]
-	for _, f := range c.files {
-		name, extension := sampleName(f.key)
+	files := c.Files[:0]
+	for _, f := range c.Files {
+		name, extension := sampleName(f.Key)
 		switch {
-		case isClassFile(f.key):
-		case images[name] && !(isPlain(extension) && hasImageExtension(extension)):
-			c.skipped++
+		case isClassFile(f.Key):
+		case images[name] && !(isPlain(extension) && HasImageExtension(extension)):
+			c.Skipped++
 		default:
 			files = append(files, f)
 		}
 	}
-	c.files = files
-	return c.relabel(func(key string) (string, bool) {
+	c.Files = files
+	return c.Relabel(func(key string) (string, bool) {
 		value, found := values[strings.TrimSuffix(key, path.Ext(key))]
 		if !found {
 			name, _ := sampleName(key)
@@ -329,17 +345,17 @@ func cutSuffixFold(s, suffix string) (before string, found bool) {
 func isPlain(extension string) bool { return strings.LastIndexByte(extension, '.') == 0 }
 
 // classFile reads a .cls file: a number or a name.
-func (s *tarSource) classFile(f *file) (string, error) {
+func (s *tarSource) classFile(f *File) (string, error) {
 	const most = 1 << 10
-	if f.fault != faultNone || f.size > most {
-		return "", fmt.Errorf("%s: is no class of at most %d bytes", f.key, most)
+	if f.Fault != FaultNone || f.Size > most {
+		return "", fmt.Errorf("%s: is no class of at most %d bytes", f.Key, most)
 	}
-	value := make([]byte, f.size)
-	if n, err := s.ReadAt(value, f.at); n < len(value) {
+	value := make([]byte, f.Size)
+	if n, err := s.ReadAt(value, f.At); n < len(value) {
 		if errors.Is(err, io.EOF) {
 			err = io.ErrUnexpectedEOF
 		}
-		return "", fmt.Errorf("%s: %w", f.key, err)
+		return "", fmt.Errorf("%s: %w", f.Key, err)
 	}
 	return string(bytes.TrimSpace(value)), nil
 }

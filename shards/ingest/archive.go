@@ -1,4 +1,4 @@
-package shards
+package ingest
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -15,10 +16,17 @@ import (
 	"github.com/seed-436d2970/pixpro/internal/atomicfile"
 )
 
+// FS is what compressed inputs are decompressed through; tests fail its n-th
+// operation.
+type FS = atomicfile.FS
+
 // openArchive opens an input file. Shards are written in an order that is not
 // the archive's, so a compressed one is decompressed into the file scratch
 // first: its images can then be read at any place.
-func openArchive(ctx context.Context, fsys atomicfile.FS, path, scratch string) (*archive, error) {
+func openArchive(ctx context.Context, fsys FS, path, scratch string) (*Archive, error) {
+	if fsys == nil {
+		fsys = atomicfile.OS
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -27,7 +35,7 @@ func openArchive(ctx context.Context, fsys atomicfile.FS, path, scratch string) 
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	a := &archive{File: f, path: path, info: info, size: info.Size(), remove: fsys.Remove}
+	a := &Archive{File: f, path: path, info: info, size: info.Size(), remove: fsys.Remove}
 	plain, err := decompressor(f, info.Size())
 	if err != nil {
 		return nil, errors.Join(a.damaged(err), f.Close())
@@ -82,7 +90,7 @@ func maxZstdWindow(size int64) uint64 {
 }
 
 // spool writes what r gives to a new file.
-func spool(ctx context.Context, fsys atomicfile.FS, path string, r io.Reader) (size int64, err error) {
+func spool(ctx context.Context, fsys FS, path string, r io.Reader) (size int64, err error) {
 	f, err := fsys.Create(path)
 	if err != nil {
 		return 0, err
@@ -108,4 +116,49 @@ func spool(ctx context.Context, fsys atomicfile.FS, path string, r io.Reader) (s
 			return size, fmt.Errorf("after %d decompressed bytes: %w", size, readErr)
 		}
 	}
+}
+
+// Archive is an input file, decompressed where it was compressed.
+type Archive struct {
+	*os.File
+	path    string      // of the input
+	info    fs.FileInfo // of the input when it was opened
+	size    int64       // decompressed
+	scratch string      // file to remove in the end, or ""
+	remove  func(string) error
+}
+
+// Len is the number of bytes, decompressed.
+func (a *Archive) Len() int64 { return a.size }
+
+// Close closes the file, and removes it where it was decompressed for this.
+func (a *Archive) Close() error {
+	err := a.File.Close()
+	if a.scratch != "" {
+		removeErr := a.remove(a.scratch)
+		if !errors.Is(removeErr, fs.ErrNotExist) { // the end of the run removed it
+			err = errors.Join(err, removeErr)
+		}
+	}
+	return err
+}
+
+func (a *Archive) Unchanged() error {
+	now, err := os.Stat(a.path)
+	if err != nil {
+		return err
+	}
+	if now.Size() != a.info.Size() || !now.ModTime().Equal(a.info.ModTime()) {
+		return &ChangedError{Name: a.path}
+	}
+	return nil
+}
+
+// damaged wraps the error of an archive that cannot be listed.
+func (a *Archive) damaged(err error) error {
+	var system *fs.PathError
+	if errors.As(err, &system) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return fmt.Errorf("%s is damaged or cut short: %w", a.path, err)
 }
