@@ -73,26 +73,6 @@ const (
 	keyEncoder   = "encoder_k."
 )
 
-// Encoder returns the tensors of the encoder, or of the key encoder, under
-// torchvision's names.
-func (w *Weights) Encoder(keys bool) ([]safetensors.Tensor, error) {
-	prefix := queryEncoder
-	if keys {
-		prefix = keyEncoder
-	}
-	var tensors []safetensors.Tensor
-	for _, t := range w.Tensors {
-		if short, ok := strings.CutPrefix(t.Name, prefix); ok {
-			t.Name = short
-			tensors = append(tensors, t)
-		}
-	}
-	if len(tensors) == 0 {
-		return nil, fmt.Errorf("train: %s has no %s…", w.Path, prefix)
-	}
-	return tensors, nil
-}
-
 // InitReport says what a new run took from a file of weights.
 type InitReport struct {
 	Path   string `json:"path"`

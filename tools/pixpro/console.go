@@ -2,13 +2,11 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"image"
 	"image/png"
 	"io"
 	"os"
-	"path/filepath"
 	"runtime/debug"
 	"runtime/metrics"
 	"strconv"
@@ -191,31 +189,7 @@ func (b *byteSize) Type() string { return "size" }
 
 // writePNG writes a picture that appears when it is complete.
 func writePNG(path string, m image.Image) error {
-	return writeFile(path, func(w io.Writer) error { return png.Encode(w, m) })
-}
-
-// writeFile writes a file that appears when it is complete. A link's target is
-// written; what is no regular file, such as a device, is written as it is.
-func writeFile(path string, content func(io.Writer) error) error {
-	if target, err := filepath.EvalSymlinks(path); err == nil {
-		path = target
-	}
-	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
-		f, err := os.OpenFile(path, os.O_WRONLY, 0)
-		if err != nil {
-			return err
-		}
-		return errors.Join(content(f), f.Close())
-	}
-	f, err := atomicfile.Create(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if err := content(f); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	return f.Commit()
+	return atomicfile.WriteTo(path, func(w io.Writer) error { return png.Encode(w, m) })
 }
 
 // required fails unless the named flags have values.

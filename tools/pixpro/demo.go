@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/seed-436d2970/pixpro/augment"
+	"github.com/seed-436d2970/pixpro/internal/atomicfile"
 	"github.com/seed-436d2970/pixpro/internal/figure"
 	"github.com/seed-436d2970/pixpro/internal/gemm"
 	"github.com/seed-436d2970/pixpro/internal/synth"
@@ -165,7 +166,7 @@ func demo(cmd *cobra.Command, out string, seed uint64) error {
 	if err != nil {
 		return err
 	}
-	if err := writeFile(recipe, func(w io.Writer) error { return json.NewEncoder(w).Encode(small) }); err != nil {
+	if err := atomicfile.WriteTo(recipe, func(w io.Writer) error { return json.NewEncoder(w).Encode(small) }); err != nil {
 		return err
 	}
 	cfg := options.Default()
@@ -185,7 +186,7 @@ func demo(cmd *cobra.Command, out string, seed uint64) error {
 	if err != nil {
 		return err
 	}
-	tensors, err := export(run, formatSafetensors, false, backbone)
+	tensors, err := train.Export(train.ExportOptions{Checkpoint: run, Out: backbone})
 	if err != nil {
 		return err
 	}

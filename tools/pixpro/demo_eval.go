@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"slices"
 
 	"github.com/spf13/cobra"
 
+	"github.com/seed-436d2970/pixpro/internal/atomicfile"
 	"github.com/seed-436d2970/pixpro/shards"
 	"github.com/seed-436d2970/pixpro/train/evaluate"
 	"github.com/seed-436d2970/pixpro/train/options"
@@ -55,70 +57,61 @@ const (
 // measure compares the trained encoder with an untrained one, in a table and a
 // picture.
 func (e *demoEvaluation) measure(ctx context.Context, cmd *cobra.Command) (*demoScores, error) {
-	encoders := encoderFlags{
-		checkpoints: []string{e.run}, untrained: true, which: "encoder", seed: e.seed, size: demoEvalSize, stage: 4,
-		arch: options.Default().Arch, stem: options.Default().Stem, width: options.Default().Width,
-	}
-	sources, err := encoders.sources()
+	listen, finish := evaluationBars()
+	encoders := evaluate.DefaultEncoders()
+	encoders.Checkpoints, encoders.Untrained = []string{e.run}, true
+	encoders.Seed, encoders.Size, encoders.Listener = e.seed, demoEvalSize, listen
+	segment, err := evaluate.SegmentRun{
+		Encoders: encoders, Train: e.train, Masks: e.trainMasks, Val: e.val, ValMasks: e.valMasks, Probe: evaluate.DefaultProbe(),
+	}.Run(ctx)
 	if err != nil {
 		return nil, err
 	}
-	sources[0].name, sources[0].step = "trained", 0
-	sources[0], sources[1] = sources[1], sources[0]
-
-	trainSet, err := evaluate.OpenFolder(ctx, e.train, e.trainMasks)
+	cluster, err := evaluate.ClusterRun{
+		Encoders: encoders, Val: e.val, ValMasks: e.valMasks,
+		Options: evaluate.ClusterOptions{KMeansOptions: evaluate.KMeansOptions{Restarts: 5, Iterations: 100}, Normalize: true},
+	}.Run(ctx)
 	if err != nil {
+		return nil, err
+	}
+	finish()
+	if err := shard(ctx, cmd, shards.WriteConfig{In: e.val, Out: e.valShards}, false); err != nil {
+		return nil, err
+	}
+	encoders.Size = demoSize // views as in training
+	match, err := evaluate.MatchRun{
+		Encoders: encoders, Shards: e.valShards, Recipe: e.recipe, Pairs: demoPairs, Ratio: options.Default().PixProPositiveRatio,
+	}.Run(ctx)
+	finish()
+	if err != nil {
+		return nil, err
+	}
+	scores := &demoScores{Images: segment.Val}
+	for i, name := range []string{"trained", "untrained"} {
+		scores.Models = append(scores.Models, demoScore{
+			name, segment.Models[i].MeanIoU, segment.Models[i].Accuracy, cluster.Models[i].MeanIoU, match.Models[i].Top1, match.Models[i].WithinOne,
+		})
+	}
+	slices.Reverse(scores.Models)
+	if err := atomicfile.WriteTo(e.file, func(w io.Writer) error { return json.NewEncoder(w).Encode(scores) }); err != nil {
 		return nil, err
 	}
 	valSet, err := evaluate.OpenFolder(ctx, e.val, e.valMasks)
 	if err != nil {
 		return nil, err
 	}
-	classes, err := countClasses(0, trainSet, valSet)
-	if err != nil {
-		return nil, err
-	}
-	segment, err := evalSegment(ctx, &encoders, sources, trainSet, valSet, classes, evaluate.DefaultProbe())
-	if err != nil {
-		return nil, err
-	}
-	cluster, err := evalCluster(ctx, &encoders, sources, valSet, classes, evaluate.ClusterOptions{
-		KMeansOptions: evaluate.KMeansOptions{K: classes, Restarts: 5, Iterations: 100}, Normalize: true,
-	})
-	if err != nil {
-		return nil, err
-	}
-	if err := shard(ctx, cmd, shards.WriteConfig{In: e.val, Out: e.valShards}, false); err != nil {
-		return nil, err
-	}
-	encoders.size = demoSize // views as in training
-	match, err := evalMatch(ctx, &encoders, sources, matchOptions{
-		views: viewFlags{shards: e.valShards, recipe: e.recipe}, pairs: demoPairs, threshold: options.Default().PixProPositiveRatio,
-	})
-	if err != nil {
-		return nil, err
-	}
-	scores := &demoScores{Images: len(valSet.Names)}
-	for i, s := range sources {
-		scores.Models = append(scores.Models, demoScore{
-			s.name, segment.Models[i].MeanIoU, segment.Models[i].Accuracy, cluster.Models[i].MeanIoU, match.Models[i].Top1, match.Models[i].WithinOne,
-		})
-	}
-	if err := writeFile(e.file, func(w io.Writer) error { return json.NewEncoder(w).Encode(scores) }); err != nil {
-		return nil, err
-	}
 	return scores, e.draw(ctx, encoders, valSet)
 }
 
 // draw draws features of the first images, compared with a place on an object.
-func (e *demoEvaluation) draw(ctx context.Context, encoders encoderFlags, set *evaluate.Folder) error {
+func (e *demoEvaluation) draw(ctx context.Context, encoders evaluate.Encoders, set *evaluate.Folder) error {
 	var images []string
 	var marks [][2]int
 	for i := range demoPictures {
 		k := i * len(set.Images) / demoPictures // of several classes
 		images, marks = append(images, set.Images[k]), append(marks, onObject(&set.Masks[k]))
 	}
-	encoders.size = 0
+	encoders.Size = 0
 	_, err := showFeatures(ctx, &encoders, images, marks, e.features)
 	return err
 }

@@ -67,7 +67,7 @@ func TestEvaluation(t *testing.T) {
 	training := append([]string{"--train", path("train"), "--masks", path("train-masks")}, folders...)
 
 	for _, probe := range []string{evaluate.LinearProbe, evaluate.MLPProbe} {
-		var r, again denseReport
+		var r, again evaluate.DenseReport
 		twice(&r, &again, append([]string{"eval", "segment", "--probe", probe, "--probe-epochs", "3", "--stage", "3"}, training...)...)
 		if len(r.Models) != 2 || r.Classes != 7 || r.Size != 32 || r.Stage != 3 || r.Train != 12 || r.Val != 12 || r.Models[0].Step != 6 {
 			t.Errorf("eval segment reports %+v", r)
@@ -78,29 +78,29 @@ func TestEvaluation(t *testing.T) {
 			}
 		}
 	}
-	var r, again denseReport
+	var r, again evaluate.DenseReport
 	twice(&r, &again, append([]string{"eval", "cluster", "--clusters", "9"}, folders...)...)
 	if len(r.Models) != 2 || r.Clusters != 9 || len(r.Models[0].ClassOf) != 9 || !(r.Models[0].MeanIoU > 0) {
 		t.Errorf("eval cluster reports %+v", r)
 	}
-	var knn, knnAgain knnReport
+	var knn, knnAgain evaluate.KNNReport
 	twice(&knn, &knnAgain, "eval", "knn", "--train", path("train-shards"), "--val", path("val-shards"), "--k", "3")
 	if len(knn.Models) != 2 || knn.Classes != 6 || knn.Train != 12 || knn.Val != 12 {
 		t.Errorf("eval knn reports %+v", knn)
 	}
-	var same knnReport // an image's nearest neighbour is itself, unless left out
+	var same evaluate.KNNReport // an image's nearest neighbour is itself, unless left out
 	decodeJSON(t, &same, "eval", "knn", "--checkpoint", path("run"), "--train", path("train-shards"), "--val", path("train-shards"), "--k", "1")
 	if same.Models[0].Accuracy != 1 {
 		t.Errorf("images find themselves in %g of the cases", same.Models[0].Accuracy)
 	}
-	var match, matchAgain matchReport
+	var match, matchAgain evaluate.MatchReport
 	twice(&match, &matchAgain, "eval", "match", "--shards", path("val-shards"), "--masks", path("val-masks"), "--pairs", "9")
 	m := match.Models[0]
 	if m.Cells != [2]int{4, 4} || m.Queries == 0 || m.Pairs == 0 || m.Pairs > 9 || m.Top1 > m.WithinOne || m.Inside == nil {
 		t.Errorf("eval match reports %+v", match)
 	}
 	untrained := match.Models[1]
-	var seeded matchReport
+	var seeded evaluate.MatchReport
 	decodeJSON(t, &seeded, "eval", "match", "--shards", path("val-shards"), "--pairs", "9", "--seed", "4", "--untrained", "--checkpoint", path("run"))
 	if *untrained.Positive == *seeded.Models[1].Positive {
 		t.Error("another seed gives the same random weights")
@@ -116,17 +116,17 @@ func TestProbeSeesPixproFeatures(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, stage := range []string{"4", "3"} {
-		e := encoderFlags{checkpoints: []string{path("run")}, which: "encoder", arch: "resnet18", stem: "small", width: 1, stage: int(stage[0] - '0'), threads: 2}
-		sources, err := e.sources()
+		e := evaluate.Encoders{Checkpoints: []string{path("run")}, Which: "encoder", Arch: "resnet18", Stem: "small", Width: 1, Stage: int(stage[0] - '0'), Threads: 2}
+		sources, err := e.Sources()
 		if err != nil {
 			t.Fatal(err)
 		}
-		x, free, err := e.open(sources[0], 2)
+		x, free, err := e.Open(sources[0], 2)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer free()
-		f, err := folderFeatures(t.Context(), x, "test", folder, e.size)
+		maps, err := x.Files(t.Context(), nil, folder.Images, e.Size)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -141,9 +141,10 @@ func TestProbeSeesPixproFeatures(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			f := maps[i]
 			cells := f.Rows * f.Cols
 			got := make([]float32, len(want))
-			for j, v := range f.Map(i) {
+			for j, v := range f.Values {
 				got[j%f.Channels*cells+j/f.Channels] = v
 			}
 			if diff := cmp.Diff(want, got); diff != "" {
@@ -173,8 +174,8 @@ func TestShowDrawsFeatures(t *testing.T) {
 			t.Errorf("%v: the picture cannot be used: %v", args, err)
 		}
 	}
-	e := encoderFlags{untrained: true, which: "encoder", arch: "resnet18", stem: "small", width: 0.0625, stage: 4, threads: 2}
-	sources, err := e.sources()
+	e := evaluate.Encoders{Untrained: true, Which: "encoder", Arch: "resnet18", Stem: "small", Width: 0.0625, Stage: 4, Threads: 2}
+	sources, err := e.Sources()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -219,9 +220,9 @@ func TestOnObjectLiesDeepest(t *testing.T) {
 func TestEvaluationOptions(t *testing.T) {
 	path := evaluation(t)
 	run := []string{"--checkpoint", path("run")}
-	match := func(args ...string) matchResult {
+	match := func(args ...string) evaluate.MatchResult {
 		t.Helper()
-		var r matchReport
+		var r evaluate.MatchReport
 		decodeJSON(t, &r, append(append([]string{"eval", "match", "--shards", path("val-shards"), "--pairs", "12"}, run...), args...)...)
 		return r.Models[0]
 	}
@@ -251,17 +252,17 @@ func TestEvaluationOptions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	key, err := weights.Encoder(true)
+	key, err := weights.Encoder(train.KeyEncoded)
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := encoderFlags{checkpoints: []string{path("run")}, which: "key-encoder", arch: "resnet18", stem: "small", width: 1, stage: 4}
-	if sources, err := e.sources(); err != nil || !cmp.Equal(sources[0].weight, key, cmp.AllowUnexported(safetensors.Tensor{})) {
+	e := evaluate.Encoders{Checkpoints: []string{path("run")}, Which: "key-encoder", Arch: "resnet18", Stem: "small", Width: 1, Stage: 4}
+	if sources, err := e.Sources(); err != nil || !cmp.Equal(sources[0].Weights, key, cmp.AllowUnexported(safetensors.Tensor{})) {
 		t.Errorf("--which key-encoder takes other tensors (%v)", err)
 	}
 
 	cluster := append([]string{"eval", "cluster", "--val", path("val"), "--val-masks", path("val-masks")}, run...)
-	var r denseReport
+	var r evaluate.DenseReport
 	decodeJSON(t, &r, append(cluster, "--classes", "9")...)
 	if m := r.Models[0]; r.Classes != 9 || r.Clusters != 9 || len(m.IoU) != 9 {
 		t.Errorf("of 9 classes: %+v", r)
@@ -280,13 +281,12 @@ func TestEvaluationOptions(t *testing.T) {
 func TestMatchIsOfBothViews(t *testing.T) {
 	path := evaluation(t)
 	const pairs = 40 // more than a batch, and than the images
-	e := encoderFlags{untrained: true, which: "encoder", arch: "resnet18", stem: "small", width: 0.0625, stage: 4, size: 32, threads: 2, seed: 8}
-	sources, err := e.sources()
+	e := evaluate.Encoders{Untrained: true, Which: "encoder", Arch: "resnet18", Stem: "small", Width: 0.0625, Stage: 4, Size: 32, Threads: 2, Seed: 8}
+	sources, err := e.Sources()
 	if err != nil {
 		t.Fatal(err)
 	}
-	opts := matchOptions{views: viewFlags{shards: path("val-shards"), recipe: "byol"}, pairs: pairs, masks: path("val-masks"), threshold: 0.7}
-	got, err := evalMatch(t.Context(), &e, sources, opts)
+	got, err := evaluate.MatchRun{Encoders: e, Shards: path("val-shards"), Recipe: "byol", Pairs: pairs, Masks: path("val-masks"), Ratio: 0.7}.Run(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -303,7 +303,7 @@ func TestMatchIsOfBothViews(t *testing.T) {
 	defer p.Close()
 	d := cpu.New(1)
 	defer d.Close()
-	encoder := train.RandomEncoder(d, sources[0].resnet, 8)
+	encoder := train.RandomEncoder(d, sources[0].ResNet, 8)
 	m := evaluate.NewMatcher(4, 4, 32, 0.7)
 	for p.Next() {
 		b, err := pipeline.NewBatch(p.Record())
@@ -346,17 +346,19 @@ func TestMatchSaysWhatIsMissing(t *testing.T) {
 	if err := os.Remove(filepath.Join(path("val-masks"), "dots", "dots_0000.png")); err != nil {
 		t.Fatal(err)
 	}
-	views := viewFlags{shards: path("val-shards"), recipe: "none"}
-	e := encoderFlags{untrained: true, which: "encoder", arch: "resnet18", stem: "small", width: 0.0625, stage: 4, size: 32, threads: 1}
-	sources, err := e.sources()
-	if err != nil {
-		t.Fatal(err)
+	run := evaluate.MatchRun{
+		Encoders: evaluate.Encoders{Untrained: true, Which: "encoder", Arch: "resnet18", Stem: "small", Width: 0.0625, Stage: 4, Size: 32, Threads: 1},
+		Shards:   path("val-shards"), Recipe: "none", Pairs: 4, Ratio: 0.7,
 	}
-	_, err = evalMatch(t.Context(), &e, sources, matchOptions{views: views, pairs: 4, masks: path("val-masks"), threshold: 0.7})
+	masked := run
+	masked.Masks = path("val-masks")
+	_, err := masked.Run(t.Context())
 	if !errors.Is(err, evaluate.ErrUnmatched) || !strings.Contains(err.Error(), "dots/dots_0000.jpg has no mask") {
 		t.Errorf("without a mask: %v", err)
 	}
-	if _, err = evalMatch(t.Context(), &e, sources, matchOptions{views: views, pairs: 4, threshold: 1e-9}); err == nil || !strings.Contains(err.Error(), "untrained: ") || !strings.Contains(err.Error(), "--pos-ratio") {
+	narrow := run
+	narrow.Ratio = 1e-9
+	if _, err = narrow.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "untrained: ") || !strings.Contains(err.Error(), "pos-ratio") {
 		t.Errorf("without a match: %v", err)
 	}
 
@@ -370,9 +372,9 @@ func TestMatchSaysWhatIsMissing(t *testing.T) {
 		}
 	}
 	mustRun(t, "shard", "--in", path("cut"), "--out", path("cut-shards"))
-	views.shards = path("cut-shards")
+	run.Shards = path("cut-shards")
 	var bad *pipeline.TooManyBadError
-	if _, err = evalMatch(t.Context(), &e, sources, matchOptions{views: views, pairs: 4, threshold: 0.7}); !errors.As(err, &bad) {
+	if _, err = run.Run(t.Context()); !errors.As(err, &bad) {
 		t.Errorf("of %d images that cannot be read: %v", images, err)
 	}
 }
@@ -399,7 +401,7 @@ func TestNeighborsKnowClassesByName(t *testing.T) {
 	}
 	mustRun(t, "shard", "--in", path("some"), "--out", path("some-shards"))
 	knn := []string{"eval", "knn", "--checkpoint", path("run"), "--k", "1", "--train"}
-	var r knnReport
+	var r evaluate.KNNReport
 	decodeJSON(t, &r, append(knn, path("train-shards"), "--val", path("some-shards"))...)
 	if r.Val != 12-len(images) || r.Models[0].Accuracy != 1 {
 		t.Errorf("images find themselves in %g of %d cases, want all of %d", r.Models[0].Accuracy, r.Val, 12-len(images))
@@ -416,16 +418,16 @@ func TestNeighborsKnowClassesByName(t *testing.T) {
 
 func TestTablesHaveTheNumbersUnderTheirNames(t *testing.T) {
 	number := func(v float64) *float64 { return &v }
-	dense := denseReport{Models: []denseResult{{Model: "run", Step: 9, Scores: evaluate.Scores{MeanIoU: 0.25, Accuracy: 0.75, IoU: []*float64{number(0.5), nil, number(0)}}}}}
-	match := matchReport{Models: []matchResult{{Model: "run", MatchScores: evaluate.MatchScores{
+	dense := evaluate.DenseReport{Models: []evaluate.DenseResult{{Model: "run", Step: 9, Scores: evaluate.Scores{MeanIoU: 0.25, Accuracy: 0.75, IoU: []*float64{number(0.5), nil, number(0)}}}}}
+	match := evaluate.MatchReport{Models: []evaluate.MatchResult{{Model: "run", MatchScores: evaluate.MatchScores{
 		Top1: 0.11, WithinOne: 0.22, Chance: 0.03, Positive: number(0.4), Negative: number(0.05), Inside: number(0.6),
 	}}}}
-	knn := knnReport{K: 7, Models: []knnResult{{"run", 0, 0.875}}}
+	knn := evaluate.KNNReport{K: 7, Models: []evaluate.KNNResult{{Model: "run", Accuracy: 0.875}}}
 	demo := demoScores{Models: []demoScore{{"trained", 0.1, 0.2, 0.3, 0.4, 0.5}}}
 	for _, c := range []struct{ got, want string }{
-		{dense.table("mIoU"), "weights       mIoU  pixel accuracy  IoU of each class\nrun (step 9)  25.0  75.0            50.0 - 0.0\n"},
-		{match.table(), "weights  top-1  within one  chance  positive  negative  inside  across\nrun      11.0   22.0        3.0     0.400     0.050     0.600   -\n"},
-		{knn.table(), "weights  7-NN accuracy\nrun      87.5\n"},
+		{denseTable(&dense, "mIoU"), "weights       mIoU  pixel accuracy  IoU of each class\nrun (step 9)  25.0  75.0            50.0 - 0.0\n"},
+		{matchTable(&match), "weights  top-1  within one  chance  positive  negative  inside  across\nrun      11.0   22.0        3.0     0.400     0.050     0.600   -\n"},
+		{knnTable(&knn), "weights  7-NN accuracy\nrun      87.5\n"},
 		{demo.table(), "features  mIoU  pixel accuracy  cluster mIoU  match  match within one cell\ntrained   10.0  20.0            30.0          40.0   50.0\n"},
 	} {
 		if diff := cmp.Diff(c.want, c.got); diff != "" {

@@ -4,35 +4,22 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"os"
 
 	"github.com/spf13/cobra"
 
-	"github.com/seed-436d2970/pixpro/augment"
-	"github.com/seed-436d2970/pixpro/pipeline"
-	"github.com/seed-436d2970/pixpro/train"
-	"github.com/seed-436d2970/pixpro/train/device/cpu"
+	"github.com/seed-436d2970/pixpro/internal/atomicfile"
 	"github.com/seed-436d2970/pixpro/train/evaluate"
-	"github.com/seed-436d2970/pixpro/train/model"
-	"github.com/seed-436d2970/pixpro/train/options"
 	"github.com/seed-436d2970/pixpro/train/safetensors"
 )
 
-// featuresOptions are what "pixpro features" computes.
-type featuresOptions struct {
-	checkpoint, which, arch, stem string
-	width                         float64
-	image                         string
-	size, stage, threads          int
-}
-
 func newFeatures() *cobra.Command {
 	var (
-		opts   featuresOptions
-		out    string
-		asJSON bool
+		e          = evaluate.DefaultEncoders()
+		checkpoint string
+		image      string
+		out        string
+		asJSON     bool
 	)
-	preset := options.Default()
 	cmd := &cobra.Command{
 		Use:   "features --checkpoint PATH --image FILE",
 		Short: "Compute the feature map of an image",
@@ -52,17 +39,15 @@ layout. Files need --arch; a checkpoint knows it.`,
 			if err := required(cmd, "checkpoint", "image"); err != nil {
 				return err
 			}
-			if err := checkEncoder(opts.which, opts.stage, opts.size, opts.threads); err != nil {
-				return err
-			}
-			m, err := features(opts)
+			e.Checkpoints = []string{checkpoint}
+			m, err := e.FeaturesOf(image)
 			if err != nil {
-				return err
+				return asUsage(err)
 			}
 			shape, values := [3]int{m.Channels, m.Rows, m.Cols}, m.ChannelsFirst()
 			if out != "" {
 				tensor := safetensors.New("features", shape[:], values)
-				err := writeFile(out, func(w io.Writer) error { return safetensors.Write(w, []safetensors.Tensor{tensor}, nil) })
+				err := atomicfile.WriteTo(out, func(w io.Writer) error { return safetensors.Write(w, []safetensors.Tensor{tensor}, nil) })
 				if err != nil {
 					return err
 				}
@@ -73,76 +58,18 @@ layout. Files need --arch; a checkpoint knows it.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&opts.checkpoint, "checkpoint", "", "checkpoint, training output, or file of weights")
-	f.StringVar(&opts.which, "which", "encoder", "encoder or key-encoder")
-	f.StringVar(&opts.arch, "arch", preset.Arch, "architecture of a file of weights")
-	f.StringVar(&opts.stem, "stem", preset.Stem, "stem of a file of weights")
-	f.Float64Var(&opts.width, "width", preset.Width, "factor of the channels of a file of weights")
-	f.StringVar(&opts.image, "image", "", "picture")
-	f.IntVar(&opts.size, "size", 0, "side in pixels that the image is resized to, 0 for its own size")
-	f.IntVar(&opts.stage, "stage", model.Stages, "stage whose map is computed: 1 to 4")
-	f.IntVar(&opts.threads, "threads", 1, "threads that compute, 0 for one a core")
+	f.StringVar(&checkpoint, "checkpoint", "", "checkpoint, training output, or file of weights")
+	f.StringVar((*string)(&e.Which), "which", string(e.Which), "encoder or key-encoder")
+	f.StringVar(&e.Arch, "arch", e.Arch, "architecture of a file of weights")
+	f.StringVar(&e.Stem, "stem", e.Stem, "stem of a file of weights")
+	f.Float64Var(&e.Width, "width", e.Width, "factor of the channels of a file of weights")
+	f.StringVar(&image, "image", "", "picture")
+	f.IntVar(&e.Size, "size", 0, "side in pixels that the image is resized to, 0 for its own size")
+	f.IntVar(&e.Stage, "stage", e.Stage, "stage whose map is computed: 1 to 4")
+	f.IntVar(&e.Threads, "threads", 1, "threads that compute, 0 for one a core")
 	f.StringVar(&out, "out", "", `safetensors file to write, with the tensor "features": channels x rows x columns`)
 	f.BoolVar(&asJSON, "json", false, "print the result as JSON")
 	return cmd
-}
-
-// checkEncoder refuses flags that no encoder's features can have.
-func checkEncoder(which string, stage, size, threads int) error {
-	switch {
-	case which != "encoder" && which != "key-encoder":
-		return usageError{fmt.Errorf("--which %q: use encoder or key-encoder", which)}
-	case stage < 1 || stage > model.Stages:
-		return usageError{fmt.Errorf("--stage %d: use 1 to %d", stage, model.Stages)}
-	case size < 0 || size > pipeline.MaxSize:
-		return usageError{fmt.Errorf("--size %d: use up to %d", size, pipeline.MaxSize)}
-	case threads < 0:
-		return usageError{fmt.Errorf("--threads %d: must not be negative", threads)}
-	}
-	return nil
-}
-
-// features computes the feature map of an image.
-func features(opts featuresOptions) (m train.FeatureMap, err error) {
-	w, err := train.ReadWeights(opts.checkpoint)
-	if err != nil {
-		return m, err
-	}
-	if c := w.Checkpoint; c != nil {
-		opts.arch, opts.stem, opts.width = c.Options.Arch, c.Options.Stem, c.Options.Width
-	}
-	architecture, err := model.Lookup(opts.arch, opts.stem, opts.width)
-	if err != nil {
-		return m, usageError{err}
-	}
-	tensors, err := w.Encoder(opts.which == "key-encoder")
-	if err != nil {
-		return m, err
-	}
-	planes, err := loadFile(new(evaluate.Loader), opts.image, opts.size)
-	if err != nil {
-		return m, err
-	}
-	d := cpu.New(opts.threads)
-	defer d.Close()
-	encoder, err := train.NewEncoder(d, architecture, tensors)
-	if err != nil {
-		return m, fmt.Errorf("%s: %w", w.Path, err)
-	}
-	return encoder.Features(planes, opts.stage)
-}
-
-// loadFile reads a picture, resized to size x size pixels unless that is 0.
-func loadFile(l *evaluate.Loader, path string, size int) (augment.Planes, error) {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return augment.Planes{}, err
-	}
-	planes, err := l.Load(data, size)
-	if err != nil {
-		return planes, fmt.Errorf("%s: %w", path, err)
-	}
-	return planes, nil
 }
 
 func summary(values []float32) (mean, norm float64) {

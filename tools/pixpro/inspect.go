@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/seed-436d2970/pixpro/internal/atomicfile"
 	"github.com/seed-436d2970/pixpro/shards"
 )
 
@@ -78,7 +79,7 @@ func inspectRow(cmd *cobra.Command, dataset *shards.Dataset, row int64, out stri
 		return err
 	}
 	if out != "" {
-		err := writeFile(out, func(w io.Writer) error {
+		err := atomicfile.WriteTo(out, func(w io.Writer) error {
 			_, err := w.Write(s.Image)
 			return err
 		})

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
 
+	"github.com/seed-436d2970/pixpro/internal/atomicfile"
 	"github.com/seed-436d2970/pixpro/internal/synth"
 	"github.com/seed-436d2970/pixpro/pipeline"
 	"github.com/seed-436d2970/pixpro/train"
@@ -389,7 +390,7 @@ func TestWriteFileKeepsLinksAndDevices(t *testing.T) {
 		t.Skipf("no links here: %v", err)
 	}
 	write := func(w io.Writer) error { _, err := io.WriteString(w, "new"); return err }
-	if err := writeFile(link, write); err != nil {
+	if err := atomicfile.WriteTo(link, write); err != nil {
 		t.Fatal(err)
 	}
 	if data, err := os.ReadFile(target); err != nil || string(data) != "new" {

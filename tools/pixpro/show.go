@@ -12,12 +12,13 @@ import (
 	"github.com/seed-436d2970/pixpro/augment/decode"
 	"github.com/seed-436d2970/pixpro/internal/figure"
 	"github.com/seed-436d2970/pixpro/pipeline"
+	"github.com/seed-436d2970/pixpro/train/evaluate"
 )
 
 func newShow() *cobra.Command {
 	var (
 		views    viewFlags
-		encoders encoderFlags
+		encoders evaluate.Encoders
 		images   []string
 		at       []int
 		out      string
@@ -54,9 +55,9 @@ gives more cells than in training, unless --size is given.`,
 				if err := refuse(cmd, "is for pairs of views, not for --image", "recipe", "crop", "workers", "pairs", "cells"); err != nil {
 					return err
 				}
-				encoders.seed, encoders.size = views.seed, 0
+				encoders.Seed, encoders.Size = views.seed, 0
 				if cmd.Flags().Changed("size") {
-					encoders.size = views.size
+					encoders.Size = views.size
 				}
 				var marks [][2]int
 				switch len(at) {
@@ -96,7 +97,7 @@ gives more cells than in training, unless --size is given.`,
 	}
 	f := cmd.Flags()
 	views.add(f)
-	encoders.addWeights(f)
+	weightsFlags(f, &encoders)
 	f.Lookup("size").Usage = "side of a view in pixels; with --image, that the pictures are resized to (default there: as they are)"
 	f.Lookup("seed").Usage = "seed of the order and the augmentation; with --image, of --untrained weights"
 	f.StringArrayVar(&images, "image", nil, "picture whose features are drawn; may repeat")

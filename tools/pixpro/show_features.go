@@ -7,7 +7,6 @@ import (
 	"math"
 	"os"
 
-	"github.com/seed-436d2970/pixpro/augment"
 	"github.com/seed-436d2970/pixpro/augment/decode"
 	"github.com/seed-436d2970/pixpro/internal/figure"
 	"github.com/seed-436d2970/pixpro/train"
@@ -16,9 +15,9 @@ import (
 
 // showFeatures draws what encoders make of images and returns how many
 // encoders these were. at is a pixel of each image, or empty.
-func showFeatures(ctx context.Context, encoders *encoderFlags, images []string, at [][2]int, out string) (int, error) {
-	size := encoders.size // 0: of each image
-	sources, err := encoders.sources()
+func showFeatures(ctx context.Context, encoders *evaluate.Encoders, images []string, at [][2]int, out string) (int, error) {
+	size := encoders.Size // 0: of each image
+	sources, err := encoders.Sources()
 	if err != nil {
 		return 0, err
 	}
@@ -45,14 +44,14 @@ func showFeatures(ctx context.Context, encoders *encoderFlags, images []string, 
 	}
 	names := make([]string, len(sources))
 	for s, source := range sources {
-		names[s] = modelName(source.name, source.step)
+		names[s] = modelName(source.Name, source.Step)
 		maps, err := featureMaps(ctx, encoders, source, images, size)
 		if err != nil {
 			return 0, err
 		}
 		drawn, err := colourMaps(ctx, maps)
 		if err != nil {
-			return 0, fmt.Errorf("%s: %w", source.name, err)
+			return 0, fmt.Errorf("%s: %w", source.Name, err)
 		}
 		for i, d := range drawn {
 			if r := &rows[i]; r.At != nil {
@@ -75,24 +74,17 @@ func cellAt(at [2]int, width, height, rows, cols int) int {
 }
 
 // featureMaps computes the maps of images of different sizes.
-func featureMaps(ctx context.Context, encoders *encoderFlags, source encoderSource, images []string, size int) ([]train.FeatureMap, error) {
-	x, free, err := encoders.open(source, len(images))
+func featureMaps(ctx context.Context, encoders *evaluate.Encoders, source evaluate.Source, images []string, size int) ([]train.FeatureMap, error) {
+	x, free, err := encoders.Open(source, len(images))
 	if err != nil {
 		return nil, err
 	}
 	defer free()
-	step, finish := counter(source.name+": features", len(images))
+	listen, finish := evaluationBars()
 	defer finish()
-	maps := make([]train.FeatureMap, len(images))
-	err = x.Each(ctx, len(images), func(l *evaluate.Loader, i int) (augment.Planes, error) {
-		return loadFile(l, images[i], size)
-	}, func(i int, m train.FeatureMap) error {
-		maps[i] = m
-		step()
-		return nil
-	})
+	maps, err := x.Files(ctx, listen, images, size)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", source.name, err)
+		return nil, fmt.Errorf("%s: %w", source.Name, err)
 	}
 	return maps, nil
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/apache/arrow/go/v15/arrow/ipc"
 
+	"github.com/seed-436d2970/pixpro/internal/atomicfile"
 	"github.com/seed-436d2970/pixpro/pipeline"
 )
 
@@ -64,7 +65,7 @@ func stream(ctx context.Context, cfg pipeline.Config, out string, options ...ipc
 		return errors.Join(p.Err(), rec.Close())
 	}
 	if !toPipe {
-		return done, writeFile(out, write)
+		return done, atomicfile.WriteTo(out, write)
 	}
 	buffered := bufio.NewWriterSize(os.Stdout, 1<<20)
 	err = write(buffered)

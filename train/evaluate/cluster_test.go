@@ -63,9 +63,9 @@ func TestKMeansTakesTheBestStart(t *testing.T) {
 	if len(results) < 4 {
 		t.Errorf("6 seeds end in %d results", len(results))
 	}
-	steps := map[[2]int]bool{}
-	_, err := KMeans(t.Context(), p, KMeansOptions{K: 8, Restarts: 2, Iterations: 3, Workers: 1, Step: func(r, i int) { steps[[2]int{r, i}] = true }})
-	if err != nil || len(steps) != 8 || !steps[[2]int{1, 3}] {
+	var steps []Event
+	_, err := KMeans(t.Context(), p, KMeansOptions{K: 8, Restarts: 2, Iterations: 3, Workers: 1, Listener: func(e Event) { steps = append(steps, e) }})
+	if err != nil || len(steps) != 8 || steps[7] != Event(Progress{"k-means", 6, 6}) {
 		t.Errorf("2 starts of 3 iterations report %v (%v)", steps, err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())

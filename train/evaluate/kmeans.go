@@ -49,8 +49,9 @@ type KMeansOptions struct {
 	Restarts   int // the best of so many starts is taken
 	Iterations int // at most, for each start; 0: until nothing changes
 	Workers    int
-	// Step is called before every iteration of a start (both from 0); may be nil.
-	Step func(restart, iteration int)
+	// Listener is told of Progress before every iteration of a start, as far as
+	// Iterations bound it.
+	Listener Listener
 }
 
 // KMeans clusters points by Lloyd's algorithm from centres chosen by k-means++
@@ -65,9 +66,8 @@ func KMeans(ctx context.Context, points Points, opts KMeansOptions) (*Clusters, 
 	var best *Clusters
 	for restart := range max(1, opts.Restarts) {
 		rng := rand.New(rand.NewPCG(opts.Seed, uint64(restart)))
-		step := func(int) {}
-		if opts.Step != nil {
-			step = func(iteration int) { opts.Step(restart, iteration) }
+		step := func(iteration int) {
+			opts.Listener.Tell(Progress{"k-means", int64(restart*opts.Iterations + iteration), int64(opts.Restarts * opts.Iterations)})
 		}
 		centres, err := choose(ctx, points, opts.K, rng, opts.Workers)
 		if err != nil {

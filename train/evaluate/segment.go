@@ -13,6 +13,7 @@ import (
 	"github.com/seed-436d2970/pixpro/train/model"
 	"github.com/seed-436d2970/pixpro/train/nn"
 	"github.com/seed-436d2970/pixpro/train/optim"
+	"github.com/seed-436d2970/pixpro/train/options"
 )
 
 // The kinds of probes.
@@ -31,7 +32,8 @@ type ProbeOptions struct {
 	Decay   float64 // weight decay
 	Seed    uint64  // of the first weights and the order of the images
 	Workers int
-	Step    func(done, total int) // called after every step; may be nil
+	// Listener is told of Progress after every step.
+	Listener Listener
 }
 
 // DefaultProbe is a linear probe.
@@ -39,15 +41,19 @@ func DefaultProbe() ProbeOptions {
 	return ProbeOptions{Kind: LinearProbe, Epochs: 20, Batch: 16, Decay: 1e-5, Workers: 1}
 }
 
-// Validate says which field cannot be used and what it may be.
+// Validate returns an *options.Error about the first option that cannot be used.
 func (o *ProbeOptions) Validate() error {
 	switch {
 	case o.Kind != LinearProbe && o.Kind != MLPProbe:
-		return fmt.Errorf("probe %q: use linear or mlp", o.Kind)
-	case o.Epochs < 1 || o.Batch < 1:
-		return fmt.Errorf("probe of %d epochs with batches of %d: both must be at least 1", o.Epochs, o.Batch)
-	case !(o.Rate >= 0) || math.IsInf(o.Rate, 0) || !(o.Decay >= 0) || math.IsInf(o.Decay, 0):
-		return fmt.Errorf("probe with learning rate %g and weight decay %g: neither may be negative", o.Rate, o.Decay)
+		return &options.Error{Name: "probe", Value: o.Kind, Want: "use linear or mlp"}
+	case o.Epochs < 1:
+		return &options.Error{Name: "probe-epochs", Value: fmt.Sprint(o.Epochs), Want: "must be at least 1"}
+	case o.Batch < 1:
+		return &options.Error{Name: "probe-batch", Value: fmt.Sprint(o.Batch), Want: "must be at least 1"}
+	case !(o.Rate >= 0) || math.IsInf(o.Rate, 0):
+		return &options.Error{Name: "probe-lr", Value: fmt.Sprint(o.Rate), Want: "must not be negative"}
+	case !(o.Decay >= 0) || math.IsInf(o.Decay, 0):
+		return &options.Error{Name: "probe-weight-decay", Value: fmt.Sprint(o.Decay), Want: "must not be negative"}
 	}
 	return nil
 }
@@ -356,9 +362,7 @@ func (p *probe) train(ctx context.Context, f *Features, masks []Mask, scale stan
 			tape.Backward()
 			out.Release()
 			optimizer.Step(rate * 0.5 * (1 + math.Cos(math.Pi*float64(done-1)/float64(total))))
-			if opts.Step != nil {
-				opts.Step(done, total)
-			}
+			opts.Listener.Tell(Progress{"classifier", int64(done), int64(total)})
 		}
 	}
 	if err := p.device.Sync(); err != nil {

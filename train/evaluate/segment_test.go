@@ -117,7 +117,8 @@ func TestBatchesWithoutLabelsCountAsSteps(t *testing.T) {
 	opts := DefaultProbe()
 	opts.Epochs, opts.Batch = 4, 1
 	steps := 0
-	opts.Step = func(done, total int) {
+	opts.Listener = func(e Event) {
+		done, total := int(e.(Progress).Done), int(e.(Progress).Total)
 		steps++
 		if done != steps || total != 24 {
 			t.Errorf("step %d is told as %d of %d, want 24", steps, done, total)
