@@ -40,6 +40,7 @@ func (d *Device) InfoNCELoss(losses, dq, q, k device.Tensor, m device.Matching, 
 		gemm.Mul(false, true, half, half, c, queries, c, keys, c, false, cos, half)
 		for i := range half {
 			row := cos[i*half:][:half]
+			clearUpperBits()
 			var sum float64
 			for _, v := range row {
 				sum += math.Exp(float64(v) / tau)

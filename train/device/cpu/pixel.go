@@ -117,6 +117,7 @@ func (d *Device) pixelLoss(losses, dq, q, k device.Tensor, match device.Matching
 		cos := d.threadScratch(thread, hw)
 		keys := m.image(k, other)
 		m.products(cos, m.image(q, i), keys)
+		clearUpperBits()
 		floats(losses)[i] = float32(pair(cos, mask, count))
 		m.times(m.image(dq, i), cos, keys, false, false)
 	})

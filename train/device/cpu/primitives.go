@@ -133,6 +133,10 @@ func (d *Device) UpsampleBackward(dx, dy device.Tensor) {
 	})
 }
 
+// cleanRun is how many exponentials are computed between calls of
+// clearUpperBits: what leaves bits behind may interrupt a goroutine at any time.
+const cleanRun = 512
+
 // passes says whether a mask lets element i through; nil is an absent mask.
 func passes(mask []float32, i int) bool { return mask == nil || mask[i] != 0 }
 
@@ -144,13 +148,17 @@ func checkMask(mask, x device.Tensor) {
 // exponentials computes the largest of what the mask lets through in a row, over
 // tau, and the sum of exp(x/tau - largest); 0 if it lets nothing through.
 func exponentials(row, mask []float32, tau float64) (largest, sum float64) {
-	largest = math.Inf(-1)
+	most := float32(math.Inf(-1))
 	for j, v := range row {
-		if passes(mask, j) {
-			largest = max(largest, float64(v)/tau)
+		if v > most && passes(mask, j) {
+			most = v
 		}
 	}
+	largest = float64(most) / tau
 	for j, v := range row {
+		if j%cleanRun == 0 {
+			clearUpperBits()
+		}
 		if passes(mask, j) {
 			sum += math.Exp(float64(v)/tau - largest)
 		}
@@ -175,6 +183,9 @@ func (d *Device) Softmax(y, x, mask device.Tensor, tau float64) {
 		row, m, out := xs[r*c:][:c], maskPart(ms, r, c), ys[r*c:][:c]
 		largest, sum := exponentials(row, m, tau)
 		for j, v := range row {
+			if j%cleanRun == 0 {
+				clearUpperBits()
+			}
 			out[j] = 0
 			if passes(m, j) {
 				out[j] = float32(math.Exp(float64(v)/tau-largest) / sum)
@@ -219,6 +230,9 @@ func (d *Device) LogSumExpBackward(dx, dy, y, x, mask device.Tensor, tau float64
 		out, m := dxs[r*c:][:c], maskPart(ms, r, c)
 		factor, sum := float64(dys[r])/tau, float64(ys[r])
 		for j, v := range xs[r*c:][:c] {
+			if j%cleanRun == 0 {
+				clearUpperBits()
+			}
 			out[j] = 0
 			if passes(m, j) {
 				out[j] = float32(factor * math.Exp(float64(v)/tau-sum))

@@ -2,6 +2,8 @@
 
 package cpu
 
+func clearUpperBits() {}
+
 func addTo(dst, src []float32) { addToGeneric(dst, src) }
 
 func sumAndSquares(sums, squares []float64, x []float32) { sumAndSquaresGeneric(sums, squares, x) }
