@@ -3,7 +3,7 @@
 export GOEXPERIMENT ?= simd
 GO ?= go
 
-.PHONY: build test race demo interop check cuda cuda-test cuda-check gpu-verify clean
+.PHONY: build test race fuzz examples demo interop check release cuda cuda-test cuda-check gpu-verify clean
 
 build: ## the program, at bin/pixpro
 	$(GO) build -o bin/pixpro ./tools/pixpro
@@ -13,6 +13,18 @@ test: ## all tests; needs nothing but Go
 
 race: ## the concurrent packages and the vector code under the race detector, which checks pointers too; needs a C compiler
 	CGO_ENABLED=1 $(GO) test -race -short ./augment/... ./internal/... ./pipeline/... ./shards/... ./tools/... ./train/...
+
+COUNT ?= 1000
+fuzz: ## every fuzz target on its seeds and COUNT inputs made of them
+	@for file in $$(grep -rl '^func Fuzz' --include=*_test.go .); do \
+		for name in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9]*\)(.*/\1/p' $$file); do \
+			$(GO) test -run='^$$' -fuzz="^$$name$$" -fuzztime=$(COUNT)x $$(dirname $$file) || exit; \
+		done; \
+	done
+
+examples: ## the modules in examples/, which use PixPro as others do
+	cd examples/augment && $(GO) vet ./...
+	cd examples/train && $(GO) vet ./... && out=$$(mktemp -d) && $(GO) run . $$out && test -s $$out/backbone.safetensors && rm -r $$out
 
 interop: build ## all that other programs read and write, in Python; installs what it lacks in .venv
 	examples/venv.sh .venv
@@ -24,10 +36,11 @@ demo: build ## everything on a generated dataset, in demo-out/
 	rm -rf demo-out
 	bin/pixpro demo --out demo-out
 
-check: ## formatting, vet, builds without cgo, with and without vector code, for other systems, and without CUDA
+check: ## formatting, vet, staticcheck, builds without cgo, with and without vector code, for other systems, and without CUDA
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "gofmt would change the files above"; exit 1; }
 	GOEXPERIMENT= $(GO) vet ./...
 	GOEXPERIMENT=simd $(GO) vet ./...
+	GOEXPERIMENT= $(GO) tool -modfile=tools/lint/go.mod staticcheck ./...
 	GOEXPERIMENT= CGO_ENABLED=0 $(GO) build ./...
 	GOEXPERIMENT=simd CGO_ENABLED=0 $(GO) build ./...
 	for system in linux/arm64 darwin/arm64 windows/amd64 freebsd/amd64; do \
@@ -35,6 +48,9 @@ check: ## formatting, vet, builds without cgo, with and without vector code, for
 	done
 	@packages=$$($(GO) list -deps ./...) || exit 1; \
 	if echo "$$packages" | grep '^gorgonia.org/cu'; then echo "a build without the tag cuda imports the packages above"; exit 1; fi
+
+release: ## archives of the program for five systems, and their checksums, in bin/release
+	GO=$(GO) tools/release.sh
 
 cuda: ## bin/pixpro-cuda, the same commands for NVIDIA cards; with the headers of CUDA_HOME, or fetched ones
 	flags=$$(tools/cuda/flags.sh) && eval "$$flags" && $(GO) build -tags cuda -o bin/pixpro-cuda ./tools/pixpro

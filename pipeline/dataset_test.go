@@ -27,7 +27,7 @@ func (d *memoryDataset) Sample(row int64) (shards.Sample, error) {
 	if slices.Contains(d.bad, row) {
 		return shards.Sample{}, fmt.Errorf("memory: %w", &shards.CorruptError{Shard: "memory", Row: row, Key: fmt.Sprint(row), Reason: "made so"})
 	}
-	return shards.Sample{Index: row, Key: fmt.Sprint(row), Label: -1, Format: "jpeg", Width: 12, Height: 10, Image: d.images[row]}, nil
+	return shards.Sample{Key: fmt.Sprint(row), Label: -1, Format: "jpeg", Width: 12, Height: 10, Image: d.images[row]}, nil
 }
 
 func (d *memoryDataset) Prefetch(int64)       { d.fetched.Add(1) }
@@ -114,6 +114,21 @@ func TestViewsOfSchemas(t *testing.T) {
 			if n, err := NormalizationOf(bad); err == nil {
 				t.Errorf("metadata %v give %+v", bad.Metadata(), n)
 			}
+		}
+	}
+	schema, err := Schema(4, Uint8, recipe, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, view := range map[string]arrow.DataType{
+		"no list":      arrow.PrimitiveTypes.Uint8,
+		"no square":    arrow.FixedSizeListOf(47, arrow.PrimitiveTypes.Uint8),
+		"other values": arrow.FixedSizeListOf(48, arrow.PrimitiveTypes.Int16),
+	} {
+		fields := slices.Clone(schema.Fields())
+		fields[colView].Type = view
+		if _, _, err := ViewsOf(arrow.NewSchema(fields, nil)); err == nil {
+			t.Errorf("views of %s were taken", name)
 		}
 	}
 	if _, _, err := ViewsOf(arrow.NewSchema(nil, nil)); err == nil {

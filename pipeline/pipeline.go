@@ -180,7 +180,8 @@ func (p *Pipeline) readSamples() {
 		p.stats.readQueue.sample(len(p.toRead))
 		start := time.Now()
 		s := j.get()
-		sample, err := p.cfg.Dataset.Sample(s.sample.Index)
+		row := s.sample.Index
+		sample, err := p.cfg.Dataset.Sample(row)
 		start = p.stats.read.lap(start)
 		if err != nil {
 			var corrupt *shards.CorruptError
@@ -192,6 +193,7 @@ func (p *Pipeline) readSamples() {
 			continue
 		}
 		s.sample = sample
+		s.sample.Index = row // whose draws it gets, whatever the dataset says
 		if !send(p.ctx, p.toMake, j) {
 			return
 		}

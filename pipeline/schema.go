@@ -36,20 +36,23 @@ func ImageNet() Normalization {
 
 // NormalizationOf is the normalization that a schema of record batches asks for.
 func NormalizationOf(schema *arrow.Schema) (n Normalization, err error) {
-	for key, to := range map[string]*[3]float64{MetaMean: &n.Mean, MetaStd: &n.Std} {
-		text, ok := schema.Metadata().GetValue(key)
+	for _, part := range []struct {
+		key string
+		to  *[3]float64
+	}{{MetaMean, &n.Mean}, {MetaStd, &n.Std}} {
+		text, ok := schema.Metadata().GetValue(part.key)
 		if !ok {
-			return n, fmt.Errorf("pipeline: the schema's metadata lack %s", key)
+			return Normalization{}, fmt.Errorf("pipeline: the schema's metadata lack %s: was the stream made by another program?", part.key)
 		}
 		var numbers []float64
 		if err := json.Unmarshal([]byte(text), &numbers); err != nil || len(numbers) != 3 {
-			return n, fmt.Errorf("pipeline: the schema's %s is %q, must be three numbers", key, text)
+			return Normalization{}, fmt.Errorf("pipeline: the schema's %s is %q, must be three numbers", part.key, text)
 		}
-		*to = [3]float64(numbers)
+		*part.to = [3]float64(numbers)
 	}
 	for c, std := range n.Std {
 		if !(std > 0) {
-			return n, fmt.Errorf("pipeline: the schema's %s has %g for channel %d, must be above 0", MetaStd, std, c)
+			return Normalization{}, fmt.Errorf("pipeline: the schema's %s has %g for channel %d, must be above 0", MetaStd, std, c)
 		}
 	}
 	return n, nil
@@ -166,12 +169,20 @@ func ViewsOf(schema *arrow.Schema) (size int, dtype DType, err error) {
 	}
 	view := schema.Field(colView)
 	views, ok := view.Type.(*arrow.FixedSizeListType)
-	if !ok {
+	switch {
+	case view.Name != "view1":
+		return 0, "", fmt.Errorf("pipeline: column %d is %s %v, want view1", colView, view.Name, view.Type)
+	case !ok:
 		return 0, "", fmt.Errorf("pipeline: column %s is %v, not a tensor of a view", view.Name, view.Type)
 	}
-	dtype = Uint8
-	if views.Elem().ID() == arrow.FLOAT32 {
-		dtype = Float32
+	size = int(math.Round(math.Sqrt(float64(views.Len()) / 3)))
+	switch {
+	case int64(views.Len()) != 3*int64(size)*int64(size):
+		return 0, "", fmt.Errorf("pipeline: column %s has lists of %d values, which are no three planes of a square", view.Name, views.Len())
+	case views.Elem().ID() == arrow.UINT8:
+		return size, Uint8, nil
+	case views.Elem().ID() == arrow.FLOAT32:
+		return size, Float32, nil
 	}
-	return int(math.Round(math.Sqrt(float64(views.Len()) / 3))), dtype, nil
+	return 0, "", fmt.Errorf("pipeline: column %s holds %v, must hold %s or %s", view.Name, views.Elem(), Uint8, Float32)
 }

@@ -41,6 +41,9 @@ func listSources(ctx context.Context, cfg *WriteConfig, sources []ingest.Source)
 	inputs := make([]*ingest.Contents, len(sources))
 	for i, s := range sources {
 		c, err := s.List(ctx)
+		if err == nil {
+			err = c.Check()
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -43,7 +43,7 @@ const defaultMaxBad = 0.01
 
 // WriteConfig says what Write does.
 type WriteConfig struct {
-	In     string   // folder, tar, zip or list of images, tars and zips also compressed
+	In     string   // of images, of a kind that package ingest knows; archives also compressed
 	MoreIn []string // further inputs
 	Format string   // of the inputs: one of ingest.Formats; "": found by content
 	Labels string   // file with the labels of the inputs; "": as the inputs have them

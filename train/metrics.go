@@ -26,7 +26,7 @@ type Metrics struct {
 	KeyMomentum     float64 `json:"key_momentum"`
 	PairsPerSecond  float64 `json:"pairs_per_second"`
 	DataWaitSeconds float64 `json:"data_wait_seconds"` // part of the step spent waiting for its batch
-	// ProjectionStd, of every tenth step, shows a collapse: see objective.Result.
+	// ProjectionStd, of every tenth step, shows a collapse: see method.Result.
 	ProjectionStd float64 `json:"projection_std,omitempty"`
 }
 

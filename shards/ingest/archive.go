@@ -143,6 +143,7 @@ func (a *Archive) Close() error {
 	return err
 }
 
+// Unchanged fails if the input file is no longer the one that was opened.
 func (a *Archive) Unchanged() error {
 	now, err := os.Stat(a.path)
 	if err != nil {

@@ -1,6 +1,8 @@
 package ingest
 
 import (
+	"errors"
+	"fmt"
 	"path"
 	"strings"
 	"unicode/utf8"
@@ -46,6 +48,20 @@ type Contents struct {
 	UnusedLabels int64 // names in the input's own file of labels that it does not have
 
 	index map[string]int32 // of Classes
+}
+
+// Check finds out whether a source's listing is one: others must not be taken.
+func (c *Contents) Check() error {
+	if c == nil {
+		return errors.New("ingest: a source listed nothing and gave no error")
+	}
+	for i := range c.Files {
+		f := &c.Files[i]
+		if f.Label < -1 || int(f.Label) >= len(c.Classes) || f.Fault > FaultReplaced {
+			return fmt.Errorf("ingest: a source lists %s with label %d of %d classes and fault %d: use Contents.Add", f.Key, f.Label, len(c.Classes), f.Fault)
+		}
+	}
+	return nil
 }
 
 // Add adds a file to the named class; "" is none.

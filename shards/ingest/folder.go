@@ -31,7 +31,7 @@ type folderSource struct {
 	exclude string // folder that is left out
 }
 
-// list lists the files below the root, following links except those that
+// List lists the files below the root, following links except those that
 // lead back to a folder they lie in.
 func (s *folderSource) List(ctx context.Context) (*Contents, error) {
 	exclude, err := os.Stat(s.exclude)
@@ -85,5 +85,3 @@ func (f *folderFile) Read(p []byte) (int, error) {
 	}
 	return n, err
 }
-
-func errChanged(name string) error { return fmt.Errorf("%s changed while it was read", name) }

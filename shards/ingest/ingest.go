@@ -51,7 +51,8 @@ type Kind struct {
 	// Unseen kinds are of inputs that need not be files or folders, such as
 	// addresses. They are opened by the name of their format alone.
 	Unseen bool
-	// Open opens an input, whatever Detect says of it.
+	// Open opens an input, whatever Detect says of it. The source closes the
+	// input's Archive; where Open fails, it is closed by who called.
 	Open func(ctx context.Context, in *Input) (Source, error)
 }
 

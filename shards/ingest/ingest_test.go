@@ -24,13 +24,24 @@ func withKind(t *testing.T, format string, k Kind) {
 }
 
 // nothing is a source without files.
-type nothing struct{ path string }
+type nothing struct {
+	path    string
+	archive *Archive
+}
 
-func (nothing) List(context.Context) (*Contents, error)        { return &Contents{}, nil }
-func (nothing) Open(*File) (io.ReadCloser, int64, error)       { return nil, 0, io.EOF }
-func (nothing) Unchanged() error                               { return nil }
-func (nothing) Close() error                                   { return nil }
-func openNothing(_ context.Context, in *Input) (Source, error) { return nothing{in.Path}, nil }
+func (nothing) List(context.Context) (*Contents, error)  { return &Contents{}, nil }
+func (nothing) Open(*File) (io.ReadCloser, int64, error) { return nil, 0, io.EOF }
+func (nothing) Unchanged() error                         { return nil }
+func (n nothing) Close() error {
+	if n.archive == nil {
+		return nil
+	}
+	return n.archive.Close()
+}
+
+func openNothing(_ context.Context, in *Input) (Source, error) {
+	return nothing{in.Path, in.Archive}, nil
+}
 
 func TestRegister(t *testing.T) {
 	for _, name := range []string{"tar", ""} {
@@ -84,7 +95,7 @@ func TestKindsAreFoundByContent(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range [][2]string{{text, ""}, {odd, ""}, {text, "byname"}, {odd, "byname"}, {"db://somewhere", "address"}} {
-		if s, err := open(c[0], c[1]); err != nil || s != Source(nothing{c[0]}) {
+		if s, err := open(c[0], c[1]); err != nil || s.(nothing).path != c[0] {
 			t.Errorf("%s as %q is %v, %v", c[0], c[1], s, err)
 		}
 	}

@@ -31,7 +31,7 @@ type listSource struct {
 	folder folderSource // that the keys are relative to
 }
 
-// list takes relative paths from the folder of the list. They are the keys as
+// List takes relative paths from the folder of the list. They are the keys as
 // they stand there; if one of them is absolute or leads out of that folder, the
 // keys are relative to the deepest folder that holds all files.
 func (s *listSource) List(ctx context.Context) (*Contents, error) {

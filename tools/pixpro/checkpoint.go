@@ -35,10 +35,13 @@ checkpoint is meant), or a file of weights: safetensors or a .pth of PyTorch.`,
 func newCheckpointShow() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:     "show PATH",
-		Short:   "Print parameters, shapes, norms, step and configuration",
-		Example: `  pixpro checkpoint show run/`,
-		Args:    cobra.ExactArgs(1),
+		Use:   "show PATH",
+		Short: "Print parameters, shapes, norms, step and configuration",
+		Long: `Print what a checkpoint or a file of weights holds: where its run stands, its
+options, and each tensor's shape, norm and largest element.`,
+		Example: `  pixpro checkpoint show run/
+  pixpro checkpoint show resnet50.pth --json`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			w, err := train.ReadWeights(args[0])
 			if err != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/seed-436d2970/pixpro/internal/cpu"
+	"github.com/seed-436d2970/pixpro/internal/version"
 )
 
 // Exit codes.
@@ -39,8 +40,17 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:]))
 }
 
-// run executes a command line and returns the exit code.
+// run executes a command line, writes what went wrong, and returns the exit
+// code.
 func run(ctx context.Context, args []string) int {
+	code, message := execute(ctx, args)
+	fmt.Fprint(os.Stderr, message)
+	return code
+}
+
+// execute executes a command line and returns the exit code, and in words what
+// went wrong.
+func execute(ctx context.Context, args []string) (code int, message string) {
 	root := newRoot()
 	root.SetArgs(args)
 	started := false
@@ -50,15 +60,14 @@ func run(ctx context.Context, args []string) int {
 	}
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
-		return exitFine
+		return exitFine, ""
 	}
-	fmt.Fprintf(os.Stderr, "pixpro: %v\n", err)
+	message = fmt.Sprintf("pixpro: %v\n", err)
 	var usage usageError
 	if !started || errors.As(err, &usage) {
-		fmt.Fprintf(os.Stderr, "Run '%s --help' for usage.\n", cmd.CommandPath())
-		return exitUsage
+		return exitUsage, message + fmt.Sprintf("Run '%s --help' for usage.\n", cmd.CommandPath())
 	}
-	return exitFailed
+	return exitFailed, message
 }
 
 func newRoot() *cobra.Command {
@@ -75,6 +84,7 @@ both views belongs together.`,
   pixpro shard --in photos/ --out shards/
   pixpro train --shards shards/ --output run/ --arch resnet50
   pixpro export --checkpoint run/ --out backbone.safetensors`,
+		Version:       version.String(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}

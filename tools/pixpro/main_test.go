@@ -266,48 +266,67 @@ func checkStream(t *testing.T, shards, file, stream string) {
 	}
 }
 
+// TestWrongUsageEndsWithTwo has wrong command lines, and what each is told.
 func TestWrongUsageEndsWithTwo(t *testing.T) {
-	for _, args := range [][]string{
-		{"no-such-command"},
-		{"shard"},
-		{"shard", "--in", "x"},
-		{"shard", "--in", "x", "--out", "y", "--shard-size", "big"},
-		{"show", "--shards", "x", "--out", "y", "--pairs", "0"},
-		{"augment", "--shards", "x", "--recipe", "no-such-recipe", "--out", "y"},
-		{"augment", "--shards", "x", "--crop", "2", "--out", "y"},
-		{"augment", "--shards", "x", "--compression", "gzip", "--out", "y"},
-		{"augment", "--shards", "x", "--start", "3", "--out", "y"},
-		{"augment", "--shards", "x", "--keep-last", "--drop-last", "--out", "y"},
-		{"bench", "loader"},
-		{"bench", "loader", "--shards", "x", "--pairs", "0"},
-		{"train", "--shards", "x", "--output", "y", "--arch", "vgg"},
-		{"train", "--shards", "x", "--output", "y", "--save-every", "never"},
-		{"train", "--config", "no-such-file.yaml"},
-		{"train", "--preset", "no-such-preset"},
-		{"bench", "step", "--steps", "0"},
-		{"bench", "step", "--arch", "vgg"},
-		{"train", "extra"},
-		{"export", "--checkpoint", "x", "--out", "y", "--format", "onnx"},
-		{"export", "--checkpoint", "x", "--out", "y", "--format", "full", "--which", "encoder"},
-		{"features", "--checkpoint", "x"},
-		{"features", "--checkpoint", "x", "--image", "y", "--size", "-1"},
-		{"features", "--checkpoint", "x", "--image", "y", "--stage", "5"},
-		{"eval", "segment", "--checkpoint", "x"},
-		{"eval", "segment", "--train", "x", "--masks", "x", "--val", "x", "--val-masks", "x"},
-		{"eval", "segment", "--untrained", "--arch", "vgg", "--train", "x", "--masks", "x", "--val", "x", "--val-masks", "x"},
-		{"eval", "segment", "--untrained", "--probe", "deep", "--train", "x", "--masks", "x", "--val", "x", "--val-masks", "x"},
-		{"eval", "cluster", "--untrained", "--val", "x", "--val-masks", "x", "--clusters", "-1"},
-		{"eval", "knn", "--untrained", "--train", "x", "--k", "0"},
-		{"eval", "match", "--untrained", "--shards", "x", "--pairs", "0"},
-		{"eval", "match", "--shards", "x"},
-		{"show", "--out", "x", "--checkpoint", "y"},
-		{"demo", "dataset", "--out", "x", "--images", "-1"},
-		{"checkpoint", "diff", "x"},
-		{"demo", "--out", "."},
-		{"version", "--log-level", "loud"},
+	for _, c := range []struct{ line, want string }{
+		{"no-such-command", "unknown command \"no-such-command\""},
+		{"trian", "Did you mean this?\n\ttrain"},
+		{"shard", "--out is needed"},
+		{"shard --in x", "--out is needed"},
+		{"shard --out y", "--in is needed"},
+		{"shard --in x --out y --shard-size big", "invalid argument \"big\" for \"--shard-size\" flag: use a size such as 256MiB"},
+		{"shard --in x --out y --format rar", "Format is \"rar\", must be one of folder, list, tar"},
+		{"show --shards x --out y --pairs 0", "--pairs 0: use 1 to 64"},
+		{"augment --shards x --recipe no-such-recipe --out y", "--recipe: augment: no recipe is called \"no-such-recipe\"; there are [\"byol\""},
+		{"augment --shards x --crop 2 --out y", "crop_scale"},
+		{"augment --shards x --compression gzip --out y", "--compression gzip: use none, zstd or lz4"},
+		{"augment --shards x --start 3 --out y", "\"3\" for \"--start\" flag: use an epoch and an offset"},
+		{"augment --shards x --keep-last --drop-last --out y", "keep-last"},
+		{"bench loader", "--shards is needed"},
+		{"bench loader --shards x --pairs 0", "--pairs 0"},
+		{"train --shards x", "--output is needed"},
+		{"train --output y", "--shards is needed"},
+		{"train --shards x --output y --arch vgg", "--arch vgg: unknown architecture \"vgg\": use one of resnet101"},
+		{"train --shards x --output y --save-every never", "invalid argument \"never\" for \"--save-every\" flag"},
+		{"train --shards x --output y --batch 1.5", "invalid argument \"1.5\" for \"--batch\" flag: must be a whole number"},
+		{"train --shards x --output y --epochs 0", "--epochs 0: must be at least 1"},
+		{"train --shards x --output y --method moco", "--method moco: use densecl, instance, pixcontrast or pixpro"},
+		{"train --shards x --output y --dry-run --precision banana", "--precision banana: use fp32, tf32 or bf16"},
+		{"train --shards x --output y --dry-run --device toaster", "--device toaster: use auto, cpu, cuda"},
+		{"train --shards x --output y --dry-run --recipe nosuch", "--recipe nosuch: no recipe is called \"nosuch\""},
+		{"train --shards x --output y --precision bf16", "--precision bf16: device cpu computes in fp32 only"},
+		{"train --config no-such-file.yaml", "no-such-file.yaml"},
+		{"train --preset no-such-preset", "--preset no-such-preset: use pixcontrast-100ep"},
+		{"train --no-such-flag", "unknown flag: --no-such-flag"},
+		{"train extra", "unknown command \"extra\""},
+		{"bench step --steps 0", "--steps 0: must be positive"},
+		{"bench step --arch vgg", "--arch vgg"},
+		{"bench step --device gpu", "--device gpu"},
+		{"export --checkpoint x", "--out is needed"},
+		{"export --checkpoint x --out y --format onnx", "--format onnx: use one of safetensors, torchvision, detectron2, full"},
+		{"export --checkpoint x --out y --format full --which encoder", "--which encoder: format full has both encoders"},
+		{"export --checkpoint x --out y --which both", "--which both: use encoder or key-encoder"},
+		{"features --checkpoint x", "--image is needed"},
+		{"features --checkpoint x --image y --size -1", "--size -1: use up to 8192"},
+		{"features --checkpoint x --image y --stage 5", "--stage 5: use 1 to 4"},
+		{"eval segment --checkpoint x", "--train is needed"},
+		{"eval segment --train x --masks x --val x --val-masks x", "--checkpoint \"\": name weights with it or with init"},
+		{"eval segment --untrained --arch vgg --train x --masks x --val x --val-masks x", "--arch vgg"},
+		{"eval segment --untrained --probe deep --train x --masks x --val x --val-masks x", "--probe deep: use linear or mlp"},
+		{"eval cluster --untrained --val x --val-masks x --clusters -1", "--clusters -1: must not be negative"},
+		{"eval knn --untrained --train x --k 0", "--k 0: must be at least 1"},
+		{"eval match --untrained --shards x --pairs 0", "--pairs 0: must be at least 1"},
+		{"eval match --untrained --shards x --pos-ratio 0", "--pos-ratio 0: must be above 0"},
+		{"eval match --shards x", "--checkpoint \"\": name weights"},
+		{"show --out x --checkpoint y", "--checkpoint is for features: give the picture with --image"},
+		{"demo dataset --out x --images -1", "-1"},
+		{"checkpoint diff x", "accepts 2 arg(s), received 1"},
+		{"demo --out .", ". is not empty"},
+		{"version --log-level loud", "log-level \"loud\": use debug, info, warn or error"},
 	} {
-		if code := run(t.Context(), args); code != exitUsage {
-			t.Errorf("pixpro %s ended with %d, want %d", strings.Join(args, " "), code, exitUsage)
+		code, message := execute(t.Context(), strings.Fields(c.line))
+		if code != exitUsage || !strings.Contains(message, c.want) || !strings.Contains(message, "--help' for usage.") {
+			t.Errorf("pixpro %s ended with %d, want %d, and said %q, want %q", c.line, code, exitUsage, message, c.want)
 		}
 	}
 }
@@ -321,8 +340,9 @@ func TestFailureEndsWithOne(t *testing.T) {
 		{"train", "--shards", missing, "--output", t.TempDir()},
 		{"export", "--checkpoint", missing, "--out", filepath.Join(t.TempDir(), "x")},
 	} {
-		if code, _ := pixpro(t, args...); code != exitFailed {
-			t.Errorf("pixpro %s ended with %d, want %d", strings.Join(args, " "), code, exitFailed)
+		code, message := execute(t.Context(), args)
+		if code != exitFailed || !strings.Contains(message, missing) {
+			t.Errorf("pixpro %s ended with %d, want %d, and said %q, which must name %s", strings.Join(args, " "), code, exitFailed, message, missing)
 		}
 	}
 }
@@ -353,13 +373,42 @@ func TestFlagsComeBeforeConfiguration(t *testing.T) {
 	}
 }
 
-// TestEveryCommandHasExamples checks what --help must show.
+// TestEveryCommandHasExamples holds all commands to a short and a long
+// description and to examples, whose flags exist.
 func TestEveryCommandHasExamples(t *testing.T) {
-	for _, cmd := range newRoot().Commands() {
-		if cmd.Name() != "version" && (cmd.Example == "" || cmd.Long == "") {
-			t.Errorf("pixpro %s --help has no example or no description", cmd.Name())
+	var visit func(cmd *cobra.Command)
+	visit = func(cmd *cobra.Command) {
+		if cmd.Short == "" || cmd.Long == "" || cmd.Example == "" {
+			t.Errorf("%s --help has no example or no description", cmd.CommandPath())
+		}
+		for line := range strings.SplitSeq(cmd.Example, "\n") {
+			line, _, _ = strings.Cut(strings.TrimSpace(line), " | ")
+			for strings.HasPrefix(line, "PIXPRO_") { // an environment variable
+				_, line, _ = strings.Cut(line, " ")
+			}
+			args, ok := strings.CutPrefix(line, "pixpro ")
+			if !ok {
+				if line != "" && !strings.HasPrefix(line, "#") {
+					t.Errorf("%s --help has the example %q, which is no command line", cmd.CommandPath(), line)
+				}
+				continue
+			}
+			found, rest, err := newRoot().Find(strings.Fields(args))
+			if err != nil {
+				t.Errorf("%s --help: %q: %v", cmd.CommandPath(), line, err)
+				continue
+			}
+			if err := found.ParseFlags(rest); err != nil {
+				t.Errorf("%s --help: %q: %v", cmd.CommandPath(), line, err)
+			}
+		}
+		for _, sub := range cmd.Commands() {
+			if !sub.Hidden && sub.Name() != "help" {
+				visit(sub)
+			}
 		}
 	}
+	visit(newRoot())
 }
 
 func TestBenchStepReportsItsFigures(t *testing.T) {

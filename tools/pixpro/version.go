@@ -3,13 +3,13 @@ package main
 import (
 	"fmt"
 	"runtime"
-	"runtime/debug"
 
 	"github.com/spf13/cobra"
 
 	"github.com/seed-436d2970/pixpro/augment/decode"
 	"github.com/seed-436d2970/pixpro/internal/cpu"
 	"github.com/seed-436d2970/pixpro/internal/gemm"
+	"github.com/seed-436d2970/pixpro/internal/version"
 )
 
 // versionInfo says what this binary is and which faster parts it found.
@@ -29,14 +29,15 @@ func newVersion() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "version",
 		Short: "Print the version and the faster parts in use",
-		Args:  cobra.NoArgs,
+		Long: `Print the version, and which vector instructions, library for matrix products
+and JPEG decoder were found. docs/architecture.md says how to choose them.`,
+		Example: `  pixpro version
+  pixpro version --json`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			v := versionInfo{
-				Version: "development", Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
+				Version: version.String(), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
 				CPU: cpu.Current().String(), MatrixProducts: gemm.Name(), JPEG: decode.JPEG(),
-			}
-			if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
-				v.Version = info.Main.Version
 			}
 			if err := gemm.LibraryError(); err != nil {
 				v.NoLibrary = err.Error()

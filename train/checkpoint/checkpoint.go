@@ -13,13 +13,13 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/seed-436d2970/pixpro/augment"
 	"github.com/seed-436d2970/pixpro/internal/atomicfile"
+	"github.com/seed-436d2970/pixpro/internal/version"
 	"github.com/seed-436d2970/pixpro/pipeline"
 	"github.com/seed-436d2970/pixpro/train/options"
 	"github.com/seed-436d2970/pixpro/train/safetensors"
@@ -88,11 +88,7 @@ type Versions struct {
 
 // CurrentVersions describes this program.
 func CurrentVersions(device string) Versions {
-	v := Versions{PixPro: "unknown", Go: runtime.Version(), Device: device}
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		v.PixPro = info.Main.Version
-	}
-	return v
+	return Versions{PixPro: version.String(), Go: runtime.Version(), Device: device}
 }
 
 // sum is what Sum must be.
