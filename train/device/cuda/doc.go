@@ -29,5 +29,6 @@ type Options struct {
 	// lets a checker see accesses outside of it.
 	Separate bool
 
+	//lint:ignore U1000 builds with the tag cuda use it
 	workspace int64 // bytes for the gathered windows of a convolution, 0: by the card's size
 }
