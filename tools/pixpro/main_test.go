@@ -168,7 +168,7 @@ func TestWeightsGoOutAndComeBack(t *testing.T) {
 		}
 		// With a rate of 0 the query branch's parameters stay.
 		mustRun(t, training("init-"+format, "--init", file, "--base-lr", "0")...)
-		var d difference
+		var d train.Difference
 		if err := json.Unmarshal([]byte(mustRun(t, "checkpoint", "diff", path("run"), path("init-"+format), "--json")), &d); err != nil {
 			t.Fatal(err)
 		}
@@ -188,7 +188,7 @@ func TestWeightsGoOutAndComeBack(t *testing.T) {
 			t.Errorf("show prints\n%s", out)
 		}
 	}
-	var shown description
+	var shown train.Description
 	if err := json.Unmarshal([]byte(mustRun(t, "checkpoint", "show", path("run"), "--json")), &shown); err != nil || shown.State.Step != 2 || len(shown.Tensors) != 218 {
 		t.Errorf("show reports step %d and %d tensors (%v), want 2 and 218", shown.State.Step, len(shown.Tensors), err)
 	}
