@@ -2,9 +2,11 @@
 //
 // A Device owns memory and offers the field's primitives: convolution, batch
 // normalisation with its ReLU and residual, pooling, channel normalisation,
-// pixel propagation, the pixel losses, and the updates of the optimiser and of
-// the key encoder. How one is computed is the device's business. Activations
-// are N x H x W x C; a convolution's weights are Cout x K x K x Cin.
+// pixel propagation, the parts that losses are composed of (Primitives), and the
+// updates of the optimiser and of the key encoder. How one is computed is the
+// device's business. A device may also have whole losses (FusedLosses), or time
+// its kernels (Profiler). Activations are N x H x W x C; a convolution's weights
+// are Cout x K x K x Cin.
 //
 // A call may return before its work is done: work happens in the order of the
 // calls, Download waits for what it reads, and Sync waits for everything. Calls

@@ -3,7 +3,8 @@
 // A Tape runs each operation at once and, if it records, keeps what its
 // gradient needs; Backward then goes through the operations in reverse. Layers
 // hold Parameters, named and shaped as PyTorch names and shapes them, made by
-// a Builder.
+// a Builder. Losses are composed of operations on products of matrices and on
+// rows, or are a device's own where it has them (PixProLoss and its like).
 //
 // Memory: an operation consumes one reference to each of its inputs, and a
 // value's memory is freed when its last reference is gone, forward or

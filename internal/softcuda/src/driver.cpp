@@ -25,6 +25,7 @@ namespace {
 
 const int kDevices = 2;
 const size_t kPage = 4096;
+const size_t kFront = 16 * kPage;  // what nobody may touch before an allocation
 const unsigned char kFresh = 0xCD;  // content of memory that nobody wrote
 
 struct Event;
@@ -435,7 +436,7 @@ EXPORT CUresult cuCtxDestroy_v2(CUcontext handle) {
     fprintf(stderr, "softcuda: a context was destroyed that still held %zu allocations (%zu bytes), %zu pinned, %zu streams, %zu events, %zu modules\n",
             ctx->blocks.size(), ctx->used, ctx->pinned.size(), ctx->streams.size(), ctx->events.size(), ctx->modules.size());
     abandoned += n;
-    for (auto& b : ctx->blocks) munmap((void*)(b.first & ~(kPage - 1)), b.second.mapped);
+    for (auto& b : ctx->blocks) munmap((void*)((b.first & ~(kPage - 1)) - kFront), kFront + b.second.mapped);
     for (auto& p : ctx->pinned) free(p.first);
   }
   CUresult r = fails ? CUDA_ERROR_UNKNOWN : ctx->error;
@@ -469,8 +470,9 @@ EXPORT CUresult cuMemGetInfo_v2(size_t* f, size_t* t) {
   *f = used < totalMemory ? totalMemory - used : 0;
   return CUDA_SUCCESS;
 }
-// An allocation ends at a page that nobody may touch, and what lies before it
-// in its first page is looked at when it is freed.
+// An allocation ends at a page that nobody may touch. What lies before it in its
+// first page is looked at when it is freed, and nobody may touch what lies
+// before that.
 EXPORT CUresult cuMemAlloc_v2(CUdeviceptr* p, size_t n) {
   ENTER(CUDA_ERROR_OUT_OF_MEMORY);
   CONTEXT;
@@ -481,8 +483,10 @@ EXPORT CUresult cuMemAlloc_v2(CUdeviceptr* p, size_t n) {
   if (n > totalMemory || used > totalMemory - n) return CUDA_ERROR_OUT_OF_MEMORY;
   size_t aligned = (n + 15) & ~(size_t)15;  // as near to the guard page as vector loads allow
   size_t body = (aligned + kPage - 1) & ~(kPage - 1);
-  char* base = (char*)mmap(nullptr, body + kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  char* base = (char*)mmap(nullptr, kFront + body + kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (base == MAP_FAILED) return CUDA_ERROR_OUT_OF_MEMORY;
+  mprotect(base, kFront, PROT_NONE);
+  base += kFront;
   mprotect(base + body, kPage, PROT_NONE);
   memset(base, kFresh, body);
   *p = (CUdeviceptr)(base + body - aligned);
@@ -502,7 +506,7 @@ EXPORT CUresult cuMemFree_v2(CUdeviceptr p) {
       if (!ctx->error) ctx->error = CUDA_ERROR_ILLEGAL_ADDRESS;
       break;
     }
-  munmap(base, it->second.mapped);
+  munmap(base - kFront, kFront + it->second.mapped);
   ctx->used -= it->second.size;
   ctx->blocks.erase(it);
   LEAVE_DESTROY;
