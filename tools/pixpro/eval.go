@@ -12,6 +12,9 @@ import (
 	"github.com/seed-436d2970/pixpro/train/evaluate"
 )
 
+// evaluations are the commands of eval; the file of each adds its own.
+var evaluations []func() *cobra.Command
+
 func newEval() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "eval",
@@ -25,7 +28,9 @@ detection framework. docs/evaluation.md says what each number means.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newEvalSegment(), newEvalCluster(), newEvalKNN(), newEvalMatch())
+	for _, evaluation := range evaluations {
+		cmd.AddCommand(evaluation())
+	}
 	return cmd
 }
 

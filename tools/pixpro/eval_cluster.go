@@ -6,6 +6,8 @@ import (
 	"github.com/seed-436d2970/pixpro/train/evaluate"
 )
 
+func init() { evaluations = append(evaluations, newEvalCluster) }
+
 func newEvalCluster() *cobra.Command {
 	var (
 		run    evaluate.ClusterRun

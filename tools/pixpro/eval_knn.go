@@ -16,6 +16,8 @@ func knnTable(r *evaluate.KNNReport) string {
 	return table(rows)
 }
 
+func init() { evaluations = append(evaluations, newEvalKNN) }
+
 func newEvalKNN() *cobra.Command {
 	var (
 		run    evaluate.KNNRun

@@ -34,6 +34,8 @@ func cosineText(v *float64) string {
 	return fmt.Sprintf("%.3f", *v)
 }
 
+func init() { evaluations = append(evaluations, newEvalMatch) }
+
 func newEvalMatch() *cobra.Command {
 	var (
 		run    evaluate.MatchRun

@@ -33,6 +33,8 @@ func modelName(name string, step int64) string {
 	return name
 }
 
+func init() { evaluations = append(evaluations, newEvalSegment) }
+
 func newEvalSegment() *cobra.Command {
 	run := evaluate.SegmentRun{Probe: evaluate.DefaultProbe()}
 	var asJSON bool
