@@ -296,7 +296,7 @@ func TestWrongUsageEndsWithTwo(t *testing.T) {
 		{"train --shards x --output y --dry-run --recipe nosuch", "--recipe nosuch: no recipe is called \"nosuch\""},
 		{"train --shards x --output y --precision bf16", "--precision bf16: device cpu computes in fp32 only"},
 		{"train --config no-such-file.yaml", "no-such-file.yaml"},
-		{"train --preset no-such-preset", "--preset no-such-preset: use pixcontrast-100ep"},
+		{"train --preset no-such-preset", "--preset no-such-preset: use densecl-200ep"},
 		{"train --no-such-flag", "unknown flag: --no-such-flag"},
 		{"train extra", "unknown command \"extra\""},
 		{"bench step --steps 0", "--steps 0: must be positive"},

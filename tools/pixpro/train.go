@@ -47,7 +47,7 @@ Options are read from a YAML file with
 	}
 	f := cmd.Flags()
 	f.StringVar(&file, "config", "", "YAML file with options")
-	f.StringVar(&preset, "preset", "", "options of one of the paper's runs: "+strings.Join(options.Presets(), ", "))
+	f.StringVar(&preset, "preset", "", "options of one of the papers' runs: "+strings.Join(options.Presets(), ", "))
 	f.BoolVar(&dryRun, "dry-run", false, "print what the run will take and stop")
 	f.BoolVar(&asJSON, "json", false, "print the result as JSON")
 	addOptions(f, &o)

@@ -12,6 +12,8 @@
 //	            those of cells that show the same place
 //	pixcontrast PixContrast (the same): cells that show the same place are told
 //	            from the others
+//	densecl     DenseCL (Wang et al., CVPR 2021): cells are told from those of
+//	            earlier images, matched by their features
 //	instance    losses of whole images, alone or beside another method: BYOL
 //	            (Grill et al. 2020), SimCLR (Chen et al. 2020)
 //
