@@ -16,6 +16,8 @@ import (
 type faultySource struct {
 	picture []byte
 	fail    map[string]error
+
+	noLength bool
 }
 
 func (s faultySource) List(context.Context) (*ingest.Contents, error) {
@@ -28,6 +30,9 @@ func (s faultySource) List(context.Context) (*ingest.Contents, error) {
 }
 
 func (s faultySource) Open(f *ingest.File) (io.ReadCloser, int64, error) {
+	if s.noLength {
+		return io.NopCloser(strings.NewReader("")), -1, nil
+	}
 	if err := s.fail[f.Key]; err != nil {
 		return nil, 0, err
 	}
@@ -61,7 +66,7 @@ func TestErrorsOfAKind(t *testing.T) {
 		{"wanted whatever its name", map[string]error{"b/x.txt": &ingest.RejectError{Reason: "is torn", Wanted: true}}, 1, 0, nil},
 		{"the input", map[string]error{"b/x.txt": fatal}, 0, 0, fatal},
 	} {
-		theFaultySource = faultySource{good, c.fail}
+		theFaultySource = faultySource{picture: good, fail: c.fail}
 		out := filepath.Join(t.TempDir(), "out")
 		_, report, err := Write(t.Context(), WriteConfig{In: "anything", Format: "faulty", Out: out, MaxBad: 1})
 		if !errors.Is(err, c.want) || err == nil && (report.Rows != 1 || report.Rejected != c.rejected || report.Skipped != c.skipped) {
@@ -71,6 +76,14 @@ func TestErrorsOfAKind(t *testing.T) {
 		if (err == nil) != (c.rejected > 0) || err == nil && !strings.Contains(string(list), "is torn") {
 			t.Errorf("%s: the rejected files are %q, %v", c.name, list, err)
 		}
+	}
+}
+
+func TestLengthsAreChecked(t *testing.T) {
+	theFaultySource = faultySource{noLength: true}
+	_, _, err := Write(t.Context(), WriteConfig{In: "x", Format: "faulty", Out: filepath.Join(t.TempDir(), "out")})
+	if err == nil || !strings.Contains(err.Error(), "a/good.png: its source gives it a length of -1 bytes") {
+		t.Errorf("a file of unknown length gives %v", err)
 	}
 }
 

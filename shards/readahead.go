@@ -133,6 +133,9 @@ func (r *readAhead) read(j *job) error {
 		return r.named(j, err)
 	}
 	defer f.Close()
+	if size < 0 {
+		return fmt.Errorf("%s: its source gives it a length of %d bytes: Open must return the file's length", j.Key, size)
+	}
 	if size > maxImageBytes {
 		return r.named(j, &ingest.RejectError{Reason: fmt.Sprintf("has %d bytes, the limit is %d", size, maxImageBytes)})
 	}

@@ -12,7 +12,8 @@ import (
 type File struct {
 	Key string // path in the input, with slashes
 	// At and Size are for the source: where an archive has the file, and how
-	// long it is there.
+	// long it is there. Of two files of one key the one with the larger At counts;
+	// a resumed run notices by Size that a file is another one.
 	At, Size int64
 	Label    int32  // into Contents.Classes, -1 none
 	Input    uint16 // number of the input, set by what joins inputs

@@ -17,7 +17,7 @@ type Source interface {
 	// List returns the files of the input in any order, the same for the same
 	// input.
 	List(ctx context.Context) (*Contents, error)
-	// Open returns a listed file and its length. It and the reader fail with a
+	// Open returns a listed file and its exact length in bytes. It and the reader fail with a
 	// *RejectError where the file itself is at fault, and with any other error
 	// where that must end the run. Several goroutines call it.
 	Open(f *File) (io.ReadCloser, int64, error)
