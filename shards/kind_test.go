@@ -95,18 +95,22 @@ type badListing struct {
 
 func (b badListing) List(context.Context) (*ingest.Contents, error) { return b.contents, nil }
 
-func TestListingsAreChecked(t *testing.T) {
-	var contents *ingest.Contents
+var listed *ingest.Contents // by the kind "bad listing"
+
+func init() {
 	ingest.Register("bad listing", ingest.Kind{Unseen: true, Open: func(context.Context, *ingest.Input) (ingest.Source, error) {
-		return badListing{contents: contents}, nil
+		return badListing{contents: listed}, nil
 	}})
+}
+
+func TestListingsAreChecked(t *testing.T) {
 	for _, c := range []*ingest.Contents{
 		nil,
 		{Files: []ingest.File{{Key: "a.png", Label: 1}}, Classes: []string{"a"}},
 		{Files: []ingest.File{{Key: "a.png", Label: -2}}},
 		{Files: []ingest.File{{Key: "a.png", Label: -1, Fault: 99}}},
 	} {
-		contents = c
+		listed = c
 		if _, _, err := Write(t.Context(), WriteConfig{In: "x", Format: "bad listing", Out: filepath.Join(t.TempDir(), "out")}); err == nil || !strings.Contains(err.Error(), "a source list") {
 			t.Errorf("a listing of %+v gives %v", c, err)
 		}

@@ -44,8 +44,7 @@ func (s swatches) Open(f *ingest.File) (io.ReadCloser, int64, error) {
 func (swatches) Unchanged() error { return nil }
 func (swatches) Close() error     { return nil }
 
-// A kind of inputs of one's own is registered, and shards are made of it.
-func ExampleRegister() {
+func init() {
 	ingest.Register("swatches", ingest.Kind{
 		Help:   "grey levels, one a byte of the path",
 		Unseen: true, // a path that is no file
@@ -53,6 +52,10 @@ func ExampleRegister() {
 			return swatches{[]byte(in.Path)}, nil
 		},
 	})
+}
+
+// Shards are made of a kind of inputs of one's own.
+func ExampleRegister() {
 	dir, err := os.MkdirTemp("", "example")
 	if err != nil {
 		log.Fatal(err)

@@ -55,10 +55,12 @@ func TestRegister(t *testing.T) {
 		}()
 	}
 	want := []string{"folder", "list", "tar", "webdataset", "zip"}
+	want = append(want, "swatches") // the example's
+	slices.Sort(want)
 	if got := Formats(); !slices.Equal(got, want) {
 		t.Errorf("the formats are %v, want %v", got, want)
 	}
-	if err := Check("nosuch"); err == nil || !strings.Contains(err.Error(), "folder, list, tar, webdataset, zip") {
+	if err := Check("nosuch"); err == nil || !strings.Contains(err.Error(), strings.Join(want, ", ")) {
 		t.Errorf("an unknown format gives %v", err)
 	}
 	if help := Help(); strings.Count(help, "\n") != len(want) || !strings.Contains(help, "  webdataset   a tar with NAME.cls") {
