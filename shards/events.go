@@ -4,11 +4,20 @@ import (
 	"fmt"
 
 	"github.com/seed-436d2970/pixpro/internal/event"
+	"github.com/seed-436d2970/pixpro/internal/lock"
 )
 
-// Event is something that happened: WriteProgress of Write, VerifyProgress of
-// Verify.
+// Event is something that happened: WriteProgress, Waiting and Unlocked of
+// Write, VerifyProgress of Verify.
 type Event = event.Event
+
+// Waiting says that another writer of the folder is waited for: see
+// WriteConfig.Wait.
+type Waiting = lock.Waiting
+
+// Unlocked says that nothing keeps another writer away, since the folder's file
+// system has no locks.
+type Unlocked = lock.Unlocked
 
 // Listener is told of events, in order and never by two goroutines at once.
 type Listener = event.Listener

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/seed-436d2970/pixpro/internal/atomicfile"
+	"github.com/seed-436d2970/pixpro/internal/lock"
 	"github.com/seed-436d2970/pixpro/shards/ingest"
 )
 
@@ -98,15 +99,16 @@ func isLeftover(name string) bool {
 // scratchName is the file that input n is decompressed to.
 func scratchName(n int) string { return fmt.Sprintf("input-%d%s", n, atomicfile.TempSuffix) }
 
-// inUse reports whether dir holds anything. To a resumed run, what one that
-// was killed before its state was written leaves behind is nothing.
+// inUse reports whether dir holds anything but this run's lock. To a resumed
+// run, what one that was killed before its state was written leaves behind is
+// nothing.
 func inUse(dir string, resume bool) (bool, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return false, err
 	}
 	return slices.ContainsFunc(entries, func(e fs.DirEntry) bool {
-		return !resume || !isLeftover(e.Name())
+		return e.Name() != lock.FolderName && (!resume || !isLeftover(e.Name()))
 	}), nil
 }
 

@@ -11,9 +11,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/seed-436d2970/pixpro/internal/atomicfile"
 	"github.com/seed-436d2970/pixpro/internal/cpu"
+	"github.com/seed-436d2970/pixpro/internal/lock"
 	"github.com/seed-436d2970/pixpro/shards/ingest"
 )
 
@@ -59,6 +61,8 @@ type WriteConfig struct {
 
 	Workers int  // files read at once; 0: one a core
 	Resume  bool // continue what an interrupted Write left in Out
+	// Wait is how long to wait for another writer of Out to end. 0: not at all.
+	Wait time.Duration
 
 	// Listener is told of WriteProgress after every file.
 	Listener Listener
@@ -91,6 +95,8 @@ func (c *WriteConfig) Validate() error {
 		return fmt.Errorf("shards: MaxBad is %v, must be a fraction of 1", c.MaxBad)
 	case c.Workers < 0:
 		return fmt.Errorf("shards: Workers is %d, must not be negative", c.Workers)
+	case c.Wait < 0:
+		return fmt.Errorf("shards: Wait is %v, must not be negative", c.Wait)
 	}
 	return nil
 }
@@ -156,7 +162,8 @@ var ErrResumable = errors.New("what is finished is kept: pixpro shard --resume g
 // rejected.jsonl.
 //
 // Out must be empty, unless Resume is set: then shards that an interrupted run
-// with the same input and settings finished are checked and kept.
+// with the same input and settings finished are checked and kept. It has one
+// writer at a time: a second one fails, or waits as Wait says.
 //
 // What is held at a time stays below 300 MiB, apart from the list of files (see
 // docs/shard-format.md) and from images of more than ten million pixels where
@@ -167,7 +174,11 @@ func Write(ctx context.Context, cfg WriteConfig) (Manifest, WriteReport, error) 
 	}
 	cfg.setDefaults()
 	w := &writer{cfg: cfg, batches: newRowBatches()}
-	m, err := w.run(ctx)
+	m, err := w.runLocked(ctx)
+	var held *lock.HeldError
+	if errors.As(err, &held) {
+		return Manifest{}, w.report, fmt.Errorf("shards: %w", held)
+	}
 	if err != nil {
 		if w.resumable {
 			err = fmt.Errorf("%w (%w)", err, ErrResumable)
@@ -193,6 +204,16 @@ type writer struct {
 	rejected  *atomicfile.File // rejected.jsonl, or nil
 	first     *rejection
 	mustFail  int64 // the next files that an earlier run rejected or skipped
+}
+
+// runLocked runs as the only writer of Out.
+func (w *writer) runLocked(ctx context.Context) (m Manifest, err error) {
+	held, err := lock.Folder(ctx, w.cfg.Out, w.cfg.Wait, w.cfg.Listener)
+	if err != nil {
+		return m, err
+	}
+	defer func() { err = errors.Join(err, held.Release()) }()
+	return w.run(ctx)
 }
 
 func (w *writer) run(ctx context.Context) (m Manifest, err error) {

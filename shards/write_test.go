@@ -184,7 +184,7 @@ func TestResumeAfterCancelGivesTheSameBytes(t *testing.T) {
 	whole := write(t, in, 2<<10)
 	want := digests(t, whole)
 	for n := int64(1); n <= 24; n++ {
-		out := filepath.Join(t.TempDir(), "out")
+		out := t.TempDir()
 		cfg := WriteConfig{In: in, Out: out, ShardSize: 2 << 10, Workers: 2, MaxBad: 1}
 		ctx, progress := stopAfter(n)
 		cfg.Listener = progress

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/seed-436d2970/pixpro/internal/event"
+	"github.com/seed-436d2970/pixpro/internal/lock"
 	"github.com/seed-436d2970/pixpro/train/checkpoint"
 )
 
@@ -15,6 +16,13 @@ type Event = event.Event
 // Listener is told of events, in order and never by two goroutines at once. nil
 // listens to none.
 type Listener = event.Listener
+
+// Waiting says that another run in the output is waited for: see Options.Wait.
+type Waiting = lock.Waiting
+
+// Unlocked says that nothing keeps another run away from the output, since its
+// file system has no locks.
+type Unlocked = lock.Unlocked
 
 // Started says what a run trains, before its first step.
 type Started struct {

@@ -1,9 +1,11 @@
 package train
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/seed-436d2970/pixpro/internal/atomicfile"
 	"github.com/seed-436d2970/pixpro/train/options"
@@ -35,6 +37,8 @@ type ExportOptions struct {
 	Format     string // see weights.Formats; "": safetensors
 	Which      Branch // "": Encoded; formats of whole models have both
 	Out        string // file, which appears when it is complete
+
+	Wait time.Duration // for another writer of the file to end; 0: not at all
 }
 
 // Validate returns an *options.Error about the first option that cannot be used.
@@ -49,6 +53,8 @@ func (o *ExportOptions) Validate() error {
 		return &options.Error{Name: "format", Value: o.Format, Want: "use one of " + strings.Join(weights.FormatNames(), ", ")}
 	case format.Whole && o.Which != "":
 		return &options.Error{Name: "which", Value: string(o.Which), Want: "format " + format.Name + " has both encoders"}
+	case o.Wait < 0:
+		return &options.Error{Name: "wait", Value: o.Wait.String(), Want: "must not be negative"}
 	case o.Which != "":
 		return o.Which.Check()
 	}
@@ -63,8 +69,9 @@ func (o *ExportOptions) format() string {
 }
 
 // Export writes an encoder of a checkpoint, or its whole model, for use
-// elsewhere. It returns the number of tensors.
-func Export(o ExportOptions) (int, error) {
+// elsewhere. It returns the number of tensors. The listener is told if it waits
+// for another writer of the file.
+func Export(ctx context.Context, o ExportOptions, l Listener) (int, error) {
 	if err := o.Validate(); err != nil {
 		return 0, fmt.Errorf("train: export: %w", err)
 	}
@@ -91,7 +98,8 @@ func Export(o ExportOptions) (int, error) {
 			return 0, err
 		}
 	}
-	if err := atomicfile.WriteTo(o.Out, func(f io.Writer) error { return format.Write(f, e) }); err != nil {
+	err = atomicfile.WriteToWhenFree(ctx, o.Out, o.Wait, l, func(f io.Writer) error { return format.Write(f, e) })
+	if err != nil {
 		return 0, fmt.Errorf("train: export: %w", err)
 	}
 	return len(e.Tensors), nil

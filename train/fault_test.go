@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -235,13 +237,103 @@ func TestPruneKeepsTheLatest(t *testing.T) {
 	for _, step := range []int64{2, 4, 5, 8} {
 		mustSave(t, output, step)
 	}
-	if err := checkpoint.Prune(checkpoint.OS, output, 1, 5); err != nil {
+	if err := checkpoint.Prune(checkpoint.OS, output, 1, 5, func(string) bool { return true }); err != nil {
 		t.Fatal(err)
 	}
 	names, err := checkpoint.Names(output)
 	if diff := cmp.Diff([]string{checkpoint.StepName(5), checkpoint.StepName(8)}, names); err != nil || diff != "" {
 		t.Errorf("left %v: %s", err, diff)
 	}
+}
+
+// TestDamagedCheckpointsDoNotCount damages older checkpoints of a run that keeps
+// two: a resumed one keeps two that are sound, and what is damaged among them.
+func TestDamagedCheckpointsDoNotCount(t *testing.T) {
+	cfg := tiny(makeShards(t), t.TempDir())
+	cfg.Resume, cfg.Keep, cfg.SaveEvery = options.Auto, 0, options.Interval{Steps: 1}
+	if err := trainFor(t, cfg, 9); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	for _, step := range []int64{4, 7, 9} {
+		if err := os.Truncate(filepath.Join(cfg.Output, checkpoint.Folder, checkpoint.StepName(step), checkpoint.OptimizerFile), 9); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cfg.Keep = 2
+	for _, c := range []struct {
+		steps int
+		want  []int64
+	}{
+		{0, []int64{6, 7, 8, 9}}, // on beginning: 9 is behind, 7 is damaged
+		{1, []int64{8, 9}},
+	} {
+		var names []string
+		if c.steps == 0 {
+			if err := cancelledBeforeAStep(t, cfg); !errors.Is(err, context.Canceled) {
+				t.Fatal(err)
+			}
+		} else if err := trainFor(t, cfg, c.steps); !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+		for _, step := range c.want {
+			names = append(names, checkpoint.StepName(step))
+		}
+		got, err := checkpoint.Names(cfg.Output)
+		if diff := cmp.Diff(names, got); err != nil || diff != "" {
+			t.Errorf("after %d steps (%v), want those and no others:\n%s", c.steps, err, diff)
+		}
+	}
+}
+
+// cancelledBeforeAStep runs cfg without time for a step.
+func cancelledBeforeAStep(t *testing.T, cfg Options) error {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := Run(ctx, cfg, nil)
+	return err
+}
+
+// TestReadersSeeWholeCheckpoints reads an output while a run saves there and
+// keeps no more than the last checkpoint.
+func TestReadersSeeWholeCheckpoints(t *testing.T) {
+	output := t.TempDir()
+	mustSave(t, output, 1)
+	const steps = 300
+	var done atomic.Bool
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		defer done.Store(true)
+		for step := int64(2); step <= steps; step++ {
+			_, err := checkpoint.Save(checkpoint.OS, output, someContents(output, step))
+			if err == nil {
+				err = checkpoint.Prune(checkpoint.OS, output, 1, step, func(string) bool { return true })
+			}
+			if err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	reads, different := 0, map[int64]bool{}
+	for !done.Load() {
+		w, err := ReadWeights(output)
+		if err != nil {
+			t.Errorf("after %d reads: %v", reads, err)
+			break
+		}
+		step := w.Checkpoint.State.Step
+		if want := someContents(output, step).Model; !bytes.Equal(w.Tensors[0].Data, want[0].Data) {
+			t.Errorf("the checkpoint of step %d has the tensors of another", step)
+		}
+		reads++
+		different[step] = true
+	}
+	wg.Wait()
+	if len(different) < 3 {
+		t.Errorf("%d reads saw only %d checkpoints: nothing was tested", reads, len(different))
+	}
+	t.Logf("%d reads of %d checkpoints", reads, len(different))
 }
 
 // TestLatestIsFoundWithoutItsNote is the state of a run that was killed before

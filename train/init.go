@@ -34,13 +34,9 @@ func ReadWeights(path string) (*Weights, error) {
 	if info, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("train: weights: %w", err)
 	} else if err == nil && info.IsDir() {
-		c, err := wrapped(checkpoint.Open(path))
+		c, f, err := checkpoint.Read(path)
 		if err != nil {
-			return nil, err
-		}
-		f, err := c.Model()
-		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("train: %w", err)
 		}
 		w := &Weights{Path: c.Dir, Format: formatCheckpoint, Checkpoint: c}
 		for _, name := range f.Names() {

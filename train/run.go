@@ -22,7 +22,8 @@ import (
 //
 // When ctx is cancelled it stops after the present step, saves a checkpoint, and
 // returns the context's error. Options that cannot be used are an
-// *options.Error.
+// *options.Error. The output has one run at a time: a second one fails, or waits
+// as Options.Wait says.
 //
 // Devices other than the processor are found by name once their packages are
 // imported, such as train/device/cuda. For pairs from elsewhere than shards, see New and Trainer.Run.
@@ -30,6 +31,11 @@ func Run(ctx context.Context, o Options, l Listener) (last Metrics, err error) {
 	if err := o.Validate(); err != nil {
 		return last, fmt.Errorf("train: %w", err)
 	}
+	held, err := lockOutput(ctx, &o, l)
+	if err != nil {
+		return last, err
+	}
+	defer func() { err = errors.Join(err, held.Release()) }()
 	dataset, err := openDataset(&o)
 	if err != nil {
 		return last, err
@@ -48,6 +54,7 @@ func Run(ctx context.Context, o Options, l Listener) (last Metrics, err error) {
 	if err != nil {
 		return last, err
 	}
+	t.lock = held
 	// Cancelling ctx ends the trainer's loop, which closes the pipeline here.
 	p, err := pipeline.Open(context.WithoutCancel(ctx), pipeline.Config{
 		Dataset: dataset, Recipe: recipe, Size: o.Size, BatchSize: o.BatchSize, Seed: o.Seed,

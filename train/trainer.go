@@ -7,11 +7,13 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/seed-436d2970/pixpro/augment"
+	"github.com/seed-436d2970/pixpro/internal/lock"
 	"github.com/seed-436d2970/pixpro/pipeline"
 	"github.com/seed-436d2970/pixpro/train/checkpoint"
 	"github.com/seed-436d2970/pixpro/train/device"
@@ -60,12 +62,16 @@ type Trainer struct {
 	step     int64 // done
 	partial  bool  // the model has learnt from a part of the next step
 	position pipeline.Position
-	saved    int64 // step of the output's last checkpoint, 0 for none
+	saved    int64           // step of the output's last checkpoint, 0 for none
+	sound    map[string]bool // of checkpoints in the output that were looked at
 	savedAt  time.Time
 	events   *eventWriter
 	pictured int64          // epochs, counted from 1, whose views are among the events
 	metrics  *metricsWriter // while Run runs
 	files    checkpoint.FS
+
+	lock   *lock.Lock // of the output, if Run has it from its caller
+	before []string   // the output's checkpoints when New looked
 }
 
 // New builds the run that the options describe on d. The listener is told of
@@ -75,7 +81,11 @@ func New(d device.Device, o Options, l Listener) (*Trainer, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("train: %w", err)
 	}
-	found, err := findCheckpoint(&cfg, func(err error) { l.Tell(UnsoundCheckpoint{err}) })
+	names, err := checkpoint.Names(cfg.Output)
+	if err != nil {
+		return nil, fmt.Errorf("train: output: %w", err)
+	}
+	found, err := findCheckpoint(&cfg, names, func(err error) { l.Tell(UnsoundCheckpoint{err}) })
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +93,7 @@ func New(d device.Device, o Options, l Listener) (*Trainer, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Trainer{cfg: cfg, listen: l, engine: e, savedAt: time.Now(), files: checkpoint.OS}
+	t := &Trainer{cfg: cfg, listen: l, engine: e, before: names, sound: map[string]bool{}, savedAt: time.Now(), files: checkpoint.OS}
 	if found != nil {
 		if err := t.restore(found); err != nil {
 			return nil, fmt.Errorf("train: resume from %s: %w", found.Dir, err)
@@ -99,12 +109,9 @@ func New(d device.Device, o Options, l Listener) (*Trainer, error) {
 	return t, nil
 }
 
-// findCheckpoint returns the checkpoint to go on from, nil for a new run.
-func findCheckpoint(cfg *Options, unsound func(error)) (*checkpoint.Checkpoint, error) {
-	names, err := checkpoint.Names(cfg.Output)
-	if err != nil {
-		return nil, fmt.Errorf("train: output: %w", err)
-	}
+// findCheckpoint returns the checkpoint to go on from, nil for a new run. names
+// are those of the output's checkpoints.
+func findCheckpoint(cfg *Options, names []string, unsound func(error)) (*checkpoint.Checkpoint, error) {
 	switch cfg.Resume {
 	case "":
 		if len(names) > 0 {
@@ -178,6 +185,7 @@ func (t *Trainer) restore(c *checkpoint.Checkpoint) error {
 	t.resumed, t.step, t.position = c, c.State.Step, c.State.Position
 	if own(t.cfg.Output, c.Dir) {
 		t.saved = t.step
+		t.sound[filepath.Base(c.Dir)] = true
 	}
 	return nil
 }
@@ -204,12 +212,21 @@ func (t *Trainer) Model() *method.Model { return t.engine.model }
 // Run trains on the batches of src, which must begin at Position, until it
 // ends. When ctx is cancelled the run stops after the present step, saves a
 // checkpoint, and returns the context's error.
-func (t *Trainer) Run(ctx context.Context, src Source) error {
+//
+// Meanwhile the output is locked. If another run has it, Run waits for it as the
+// options say, and fails if the other one has saved since New.
+func (t *Trainer) Run(ctx context.Context, src Source) (err error) {
 	if err := t.checkSource(src); err != nil {
 		return fmt.Errorf("train: %w", err)
 	}
-	if err := os.MkdirAll(t.cfg.Output, 0o777); err != nil {
-		return fmt.Errorf("train: output: %w", err)
+	if t.lock == nil {
+		if t.lock, err = lockOutput(ctx, &t.cfg, t.listen); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, t.lock.Release()) }()
+		if names, err := checkpoint.Names(t.cfg.Output); err != nil || !slices.Equal(names, t.before) {
+			return errors.Join(fmt.Errorf("train: output %s has checkpoints of another run since this one was set up: set it up again", t.cfg.Output), err)
+		}
 	}
 	if err := t.completeSave(); err != nil {
 		return err
@@ -267,6 +284,15 @@ func (t *Trainer) Run(ctx context.Context, src Source) error {
 		return t.save(src)
 	}
 	return errors.Join(ctx.Err(), t.save(src))
+}
+
+// lockOutput makes a run the only writer of its output.
+func lockOutput(ctx context.Context, o *Options, l Listener) (*lock.Lock, error) {
+	held, err := lock.Folder(ctx, o.Output, o.Wait, l)
+	if err != nil && ctx.Err() == nil {
+		err = fmt.Errorf("train: output: %w", err)
+	}
+	return held, err
 }
 
 // tellStarted tells what the run trains.
@@ -446,6 +472,7 @@ func (t *Trainer) save(src Source) error {
 		return fmt.Errorf("train: %w", err)
 	}
 	t.saved, t.savedAt = t.step, time.Now()
+	t.sound[filepath.Base(dir)] = true
 	t.listen.Tell(Saved{t.step, dir})
 	return t.prune()
 }
@@ -467,7 +494,16 @@ func (t *Trainer) completeSave() error {
 
 // prune removes checkpoints beyond those that are kept.
 func (t *Trainer) prune() error {
-	if err := checkpoint.Prune(t.files, t.cfg.Output, t.cfg.Keep, t.step); err != nil {
+	err := checkpoint.Prune(t.files, t.cfg.Output, t.cfg.Keep, t.step, func(name string) bool {
+		sound, known := t.sound[name]
+		if !known { // one of an earlier run
+			_, err := checkpoint.Open(filepath.Join(t.cfg.Output, checkpoint.Folder, name))
+			sound = err == nil
+			t.sound[name] = sound
+		}
+		return sound
+	})
+	if err != nil {
 		return fmt.Errorf("train: %w", err)
 	}
 	return nil

@@ -47,7 +47,7 @@ func run(ctx context.Context, dir string) error {
 	if _, err := train.Run(ctx, o, func(e train.Event) { fmt.Println(e) }); err != nil {
 		return err
 	}
-	n, err := train.Export(train.ExportOptions{Checkpoint: o.Output, Out: filepath.Join(dir, "backbone.safetensors")})
+	n, err := train.Export(ctx, train.ExportOptions{Checkpoint: o.Output, Out: filepath.Join(dir, "backbone.safetensors")}, nil)
 	fmt.Println(n, "tensors exported")
 	return err
 }

@@ -5,15 +5,21 @@
 // device, renames the file to NAME and flushes the folder, so that after a
 // crash at any moment NAME holds either what it held before or all of the new
 // content. A temporary file that a killed process left behind is overwritten
-// by the next one; a path therefore has one writer at a time.
+// by the next one; a path therefore has one writer at a time, which WriteTo sees
+// to.
 package atomicfile
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"time"
+
+	"github.com/seed-436d2970/pixpro/internal/event"
+	"github.com/seed-436d2970/pixpro/internal/lock"
 )
 
 // TempSuffix follows the final name in the name of a file that is not complete.
@@ -106,8 +112,14 @@ func RenameDir(fsys FS, from, to string) error {
 }
 
 // WriteTo writes a file that appears when it is complete. A link's target is
-// written; what is no regular file, such as a device, is written as it is.
+// written; what is no regular file, such as a device, is written as it is. A
+// file that somebody else writes so is an error of class *lock.HeldError.
 func WriteTo(path string, content func(io.Writer) error) error {
+	return WriteToWhenFree(context.Background(), path, 0, nil, content)
+}
+
+// WriteToWhenFree is WriteTo that waits for somebody else to end.
+func WriteToWhenFree(ctx context.Context, path string, wait time.Duration, l event.Listener, content func(io.Writer) error) (err error) {
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		path = target
 	}
@@ -118,6 +130,11 @@ func WriteTo(path string, content func(io.Writer) error) error {
 		}
 		return errors.Join(content(f), f.Close())
 	}
+	held, err := lock.File(ctx, path, wait, l)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, held.Release()) }()
 	f, err := Create(path)
 	if err != nil {
 		return err

@@ -186,7 +186,7 @@ func demo(cmd *cobra.Command, out string, seed uint64) error {
 	if err != nil {
 		return err
 	}
-	tensors, err := train.Export(train.ExportOptions{Checkpoint: run, Out: backbone})
+	tensors, err := train.Export(ctx, train.ExportOptions{Checkpoint: run, Out: backbone}, nil)
 	if err != nil {
 		return err
 	}

@@ -37,7 +37,7 @@ func newExport() *cobra.Command {
 			if err := required(cmd, "checkpoint", "out"); err != nil {
 				return err
 			}
-			n, err := train.Export(o)
+			n, err := train.Export(cmd.Context(), o, logEvent)
 			if err != nil {
 				return asUsage(err)
 			}
@@ -55,6 +55,7 @@ func newExport() *cobra.Command {
 	f.StringVar(&o.Format, "format", "safetensors", "format of the file: "+strings.Join(weights.FormatNames(), ", "))
 	f.StringVar((*string)(&o.Which), "which", "", `encoder or key-encoder (default: encoder)`)
 	f.StringVar(&o.Out, "out", "", "file to write")
+	f.DurationVar(&o.Wait, "wait", 0, "time to wait for another writer of the file to end, such as 1m; otherwise it is an error")
 	f.BoolVar(&asJSON, "json", false, "print the result as JSON")
 	return cmd
 }

@@ -81,6 +81,7 @@ inputs or settings than before, --resume refuses.`,
 	f.Var(&maxBad, "max-bad", "share of bad images that stops the run, such as 0.02 or 2%")
 	f.IntVar(&cfg.Workers, "workers", 0, "files read at once (default: one a core)")
 	f.BoolVar(&cfg.Resume, "resume", false, "finish what an interrupted run began")
+	f.DurationVar(&cfg.Wait, "wait", 0, "time to wait for another writer of --out to end, such as 5m; otherwise it is an error")
 	f.BoolVar(&asJSON, "json", false, "print the result as JSON")
 	return cmd
 }
@@ -112,6 +113,7 @@ func shard(ctx context.Context, cmd *cobra.Command, cfg shards.WriteConfig, asJS
 	cfg.Listener = func(e shards.Event) {
 		p, ok := e.(shards.WriteProgress)
 		if !ok {
+			logEvent(e)
 			return
 		}
 		if last.Files == 0 { // the list of files, which can take more, is there now

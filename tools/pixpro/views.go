@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/seed-436d2970/pixpro/augment"
+	"github.com/seed-436d2970/pixpro/internal/lock"
 	"github.com/seed-436d2970/pixpro/pipeline"
 	"github.com/seed-436d2970/pixpro/shards"
 	"github.com/seed-436d2970/pixpro/train/options"
@@ -105,5 +106,9 @@ func logEvent(e pipeline.Event) {
 	case pipeline.EpochEnd:
 		log.Debug().Int64("epoch", e.Epoch).Int64("bad", e.Bad).Float64("pairs_per_second", e.Stats.PairsPerSecond()).
 			Str("bottleneck", string(e.Stats.Bottleneck())).Msg("epoch of the pipeline ended")
+	case lock.Waiting:
+		log.Info().Msg(e.String())
+	case lock.Unlocked:
+		log.Warn().Msg(e.String())
 	}
 }

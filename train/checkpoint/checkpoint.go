@@ -119,21 +119,52 @@ type Checkpoint struct {
 	Options options.Options
 }
 
-// Open reads and checks a checkpoint, or the latest of a training
-// output.
+// Open reads and checks a checkpoint, or the latest of a training output, which
+// may be in the making: see Read.
 func Open(path string) (*Checkpoint, error) {
-	if _, err := os.Stat(filepath.Join(path, Folder)); err == nil {
+	return latest(path, open)
+}
+
+// Read opens a checkpoint like Open, and reads its model's parameters and running
+// statistics. A run that goes on removes checkpoints; where it removes the latest
+// of an output while that is read, the next one is taken.
+func Read(path string) (c *Checkpoint, model *safetensors.File, err error) {
+	c, err = latest(path, func(dir string) (*Checkpoint, error) {
+		c, err := open(dir)
+		if err == nil {
+			model, err = c.Model()
+		}
+		return c, err
+	})
+	return c, model, err
+}
+
+// open reads and checks the checkpoint in a folder.
+func open(dir string) (*Checkpoint, error) {
+	c := &Checkpoint{Dir: dir}
+	if err := c.read(); err != nil {
+		return nil, fmt.Errorf("checkpoint %s: %w", dir, err)
+	}
+	return c, nil
+}
+
+// latest reads a checkpoint, or of a training output the latest, until the one
+// that was the latest before is so afterwards, or could be read.
+func latest(path string, read func(dir string) (*Checkpoint, error)) (*Checkpoint, error) {
+	if _, err := os.Stat(filepath.Join(path, Folder)); err != nil {
+		return read(path)
+	}
+	for last := ""; ; {
 		name, err := Latest(path)
 		if err != nil {
 			return nil, fmt.Errorf("checkpoint: %w", err)
 		}
-		path = filepath.Join(path, Folder, name)
+		c, err := read(filepath.Join(path, Folder, name))
+		if err == nil || name == last {
+			return c, err
+		}
+		last = name
 	}
-	c := &Checkpoint{Dir: path}
-	if err := c.read(); err != nil {
-		return nil, fmt.Errorf("checkpoint %s: %w", path, err)
-	}
-	return c, nil
 }
 
 // Latest is the name of a training output's latest checkpoint: of the newest
@@ -235,7 +266,7 @@ func Newest(output string, unsound func(error)) (*Checkpoint, error) {
 		return nil, err
 	}
 	for _, name := range slices.Backward(names) {
-		c, err := Open(filepath.Join(output, Folder, name))
+		c, err := open(filepath.Join(output, Folder, name))
 		if err == nil {
 			return c, nil
 		}
@@ -398,17 +429,34 @@ func writeDigested(files FS, path string, content func(io.Writer) error) (Digest
 }
 
 // Prune removes all but the newest keep checkpoints of a run that has come to
-// step. Later ones are damaged, having been passed over: they do not count,
-// and stay for whoever wants to look at them until the run comes there.
-func Prune(files FS, output string, keep int, step int64) error {
+// step, and what is older. Those that are not sound, as they say who ask by their
+// names, do not count: they stay for whoever wants to look at them until they are
+// older than those that are kept. Later ones than step were passed over as damaged,
+// and stay until the run comes there.
+func Prune(files FS, output string, keep int, step int64, sound func(name string) bool) error {
 	names, err := Names(output)
 	if err != nil || keep == 0 {
 		return err
 	}
-	names = slices.DeleteFunc(names, func(name string) bool { return CompareSteps(name, StepName(step)) > 0 })
-	for _, name := range names[:max(0, len(names)-keep)] {
-		if err := files.RemoveAll(filepath.Join(output, Folder, name)); err != nil {
-			return fmt.Errorf("remove old checkpoint: %w", err)
+	root := filepath.Join(output, Folder)
+	kept := 0
+	for _, name := range slices.Backward(names) {
+		switch {
+		case CompareSteps(name, StepName(step)) > 0:
+		case kept < keep:
+			if sound(name) {
+				kept++
+			}
+		default:
+			// Under a temporary name first: what has a checkpoint's name is whole.
+			gone := filepath.Join(root, temporary+name)
+			err := files.Rename(filepath.Join(root, name), gone)
+			if err == nil {
+				err = files.RemoveAll(gone)
+			}
+			if err != nil {
+				return fmt.Errorf("remove old checkpoint: %w", err)
+			}
 		}
 	}
 	return nil

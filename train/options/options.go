@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/seed-436d2970/pixpro/augment"
 	"github.com/seed-436d2970/pixpro/pipeline"
@@ -61,9 +62,10 @@ type Options struct {
 	Seed      uint64
 	Device    string // Auto, or a name that device.Lookup knows
 	Precision device.Precision
-	Threads   int      // that compute; 0 is one a core
-	SaveEvery Interval // distance between checkpoints
-	Keep      int      // checkpoints that are kept, 0 for all
+	Threads   int           // that compute; 0 is one a core
+	SaveEvery Interval      // distance between checkpoints
+	Keep      int           // checkpoints that are kept, 0 for all
+	Wait      time.Duration // for another run in Output to end
 
 	sections []section
 }
@@ -143,6 +145,7 @@ func (o *Options) Rows() []Row {
 		New("threads", &o.Threads, "threads that compute (0: one a core)", AtLeast(0)).In(Run).NotSaved(),
 		New("save-every", &o.SaveEvery, "distance between checkpoints: 10m, 1000steps, 1epoch, or end").In(Run).MayChange(),
 		New("keep", &o.Keep, "checkpoints that are kept, 0 for all", AtLeast(0)).In(Run).MayChange(),
+		New("wait", &o.Wait, "time to wait for another run in the output to end, such as 5m; otherwise it is an error", AtLeast[time.Duration](0)).In(Run).NotSaved(),
 	)
 }
 

@@ -60,6 +60,8 @@ func other(t *testing.T, r options.Row) string {
 		return "0.0625"
 	case "ints":
 		return "1,22"
+	case "duration":
+		return "77s"
 	case "interval":
 		return "77steps"
 	case "string":

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -46,7 +47,7 @@ type Row struct {
 
 // Value is what options can be.
 type Value interface {
-	~string | int | uint64 | float64 | bool | []int | Interval
+	~string | int | uint64 | float64 | bool | []int | time.Duration | Interval
 }
 
 // Check says what an option may be, such as "must be above 0", if v is not that,
@@ -85,7 +86,7 @@ func (r Row) NotSaved() Row {
 }
 
 // AtLeast refuses values below least, and what is no number.
-func AtLeast[T int | float64](least T) Check[T] {
+func AtLeast[T int | float64 | time.Duration](least T) Check[T] {
 	return func(v T) string {
 		if v >= least && !infinite(float64(v)) {
 			return ""
@@ -202,6 +203,8 @@ func (r Row) Type() string {
 		return "bool"
 	case *[]int:
 		return "ints"
+	case *time.Duration:
+		return "duration"
 	case *Interval:
 		return "interval"
 	}
@@ -233,6 +236,8 @@ func (r Row) Set(s string) error {
 			}
 		}
 		*p = list
+	case *time.Duration:
+		*p, err = parsed(time.ParseDuration(s))("must be a duration such as 30s or 5m")
 	case *Interval:
 		*p, err = ParseInterval(s)
 	default: // a kind of string
