@@ -31,6 +31,8 @@ const (
 type Position struct {
 	Epoch  int64 `json:"epoch"`
 	Offset int64 `json:"offset"` // samples of this rank's part of the epoch
+	// Bad are those of them that were bad, for Config.MaxBad to go on with.
+	Bad int64 `json:"bad,omitempty"`
 }
 
 // Config says what Open reads and how. Dataset, Recipe, Size and BatchSize are
@@ -65,8 +67,8 @@ type Config struct {
 
 	// MaxBad is the fraction of an epoch's samples that may be unreadable; such
 	// samples are left out of their batches. 0: 0.01; below 0: none. Above 0, 8
-	// samples always may be, but never all of an epoch. An epoch that Start cuts
-	// counts what follows.
+	// samples always may be, but never all of an epoch. In an epoch that Start cuts,
+	// Start.Bad count too.
 	MaxBad float64
 
 	Workers int // goroutines that decode and augment; 0: one a core
@@ -121,6 +123,8 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("pipeline: a part of %d samples has no batch of %d: set KeepLast or lower BatchSize", part, c.BatchSize)
 	case c.Start.Epoch < 0 || c.Start.Offset < 0 || c.Start.Offset > part:
 		return fmt.Errorf("pipeline: Start is epoch %d, offset %d; an epoch has %d samples", c.Start.Epoch, c.Start.Offset, part)
+	case c.Start.Bad < 0 || c.Start.Bad > c.Start.Offset:
+		return fmt.Errorf("pipeline: Start has %d bad samples of %d", c.Start.Bad, c.Start.Offset)
 	}
 	return nil
 }

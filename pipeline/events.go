@@ -29,7 +29,7 @@ func (b BadSample) String() string {
 // EpochEnd says that the epoch's last batch is complete.
 type EpochEnd struct {
 	Epoch int64
-	Bad   int64 // samples left out of this epoch, since Start
+	Bad   int64 // samples left out of this epoch
 	Stats Stats // since Open
 }
 

@@ -66,7 +66,7 @@ func Example() {
 	// 8 pairs, 24576 + 24576 bytes
 	// 8 pairs, 24576 + 24576 bytes
 	// 8 pairs, 24576 + 24576 bytes
-	// {Epoch:2 Offset:0}
+	// {Epoch:2 Offset:0 Bad:0}
 }
 
 // makeDataset shards 40 plain images.

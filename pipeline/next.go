@@ -107,7 +107,7 @@ func (p *Pipeline) complete(b *batch) {
 		p.pool.put(b.slab)
 		return
 	}
-	p.position = p.plan.normal(Position{Epoch: b.epoch, Offset: b.offset + int64(used)})
+	p.position = p.plan.normal(Position{Epoch: b.epoch, Offset: b.offset + int64(used), Bad: p.epochBad})
 	if rows == 0 {
 		p.pool.put(b.slab)
 	} else {

@@ -46,7 +46,7 @@ type Pipeline struct {
 	waiting  *batch // received and not completed
 	record   arrow.Record
 	position Position
-	epochBad int64 // bad samples of position.Epoch, since the stream began
+	epochBad int64 // bad samples of position.Epoch
 	ended    bool
 	err      error
 }
@@ -106,6 +106,7 @@ func start(ctx context.Context, cfg Config) (*Pipeline, error) {
 	}
 	p.pool = newPool(cfg.Allocator, 2*p.viewStride(), cfg.Batches)
 	p.position = p.plan.normal(cfg.Start)
+	p.epochBad = p.position.Bad
 	p.refs.Store(1)
 	p.ctx, p.cancel = context.WithCancel(ctx)
 

@@ -9,6 +9,8 @@ import (
 	"image/jpeg"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -22,6 +24,7 @@ import (
 
 	"github.com/seed-436d2970/pixpro/augment"
 	"github.com/seed-436d2970/pixpro/augment/decode"
+	"github.com/seed-436d2970/pixpro/shards"
 )
 
 var rowsEqual = cmp.AllowUnexported(row{})
@@ -316,6 +319,127 @@ func TestTooManyBadSamplesEndTheStream(t *testing.T) {
 			t.Errorf("%s: the stream went on", c.name)
 		}
 	}
+}
+
+// TestBadSamplesCountAfterAResume stops a stream after every batch: the epoch
+// has as many bad samples as in one that is not stopped, no more and no fewer.
+func TestBadSamplesCountAfterAResume(t *testing.T) {
+	cfg := config(t, dataset(t, 40, 1, 2, 3, 11, 12, 21, 22, 23, 31, 32, 33, 34))
+	cfg.MaxBad, cfg.Epochs, cfg.KeepLast = 0.29, 2, true // 11: one too few
+	whole := checked(t, context.Background(), cfg)
+	for whole.Next() {
+	}
+	var want *TooManyBadError
+	if !errors.As(whole.Err(), &want) || want.Bad != 12 {
+		t.Fatalf("without a stop: %v", whole.Err())
+	}
+	stops, bad := 0, int64(0)
+	for {
+		cfg.Limit = 1 // a pair
+		p := checked(t, context.Background(), cfg)
+		for p.Next() {
+		}
+		var got *TooManyBadError
+		if errors.As(p.Err(), &got) {
+			if diff := cmp.Diff(*want, *got, cmpopts.IgnoreFields(BadSample{}, "Err")); diff != "" {
+				t.Errorf("after %d stops (-unbroken +stopped):\n%s", stops, diff)
+			}
+			break
+		}
+		if p.Err() != nil || p.Position().Epoch > 0 {
+			t.Fatalf("after %d stops at %+v: %v", stops, p.Position(), p.Err())
+		}
+		cfg.Start = p.Position()
+		if cfg.Start.Bad < bad || cfg.Start.Bad > cfg.Start.Offset {
+			t.Fatalf("after %d stops at %+v, before that with %d bad", stops, cfg.Start, bad)
+		}
+		bad = cfg.Start.Bad
+		stops++
+	}
+	if stops < 10 {
+		t.Errorf("only %d stops", stops)
+	}
+}
+
+// TestChangedShardEndsTheStream cuts shards short while they are read. That is
+// no bad image: the stream ends with one sentence, and goes on behind what it gave
+// when the files are whole again.
+func TestChangedShardEndsTheStream(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("cutting a mapped file is refused or undefined outside of Linux")
+	}
+	in, out := t.TempDir(), filepath.Join(t.TempDir(), "shards")
+	for i := range 60 {
+		if err := os.WriteFile(filepath.Join(in, fmt.Sprintf("%02d.jpg", i)), picture(t, 200, 150, uint64(2*i)), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, _, err := shards.Write(context.Background(), shards.WriteConfig{In: in, Out: out, ShardSize: 200 << 10}); err != nil {
+		t.Fatal(err)
+	}
+	paths, err := filepath.Glob(filepath.Join(out, "*.arrow"))
+	if err != nil || len(paths) < 3 {
+		t.Fatalf("shards %v (%v), want several", paths, err)
+	}
+	d, err := shards.Open(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	cfg := config(t, d)
+	cfg.Epochs = 0
+	whole := flat(batchesOf(t, checked(t, context.Background(), limited(cfg, 200))))
+	cfg.Listener = func(e Event) {
+		if bad, ok := e.(BadSample); ok {
+			t.Errorf("counted as a bad image: %v", bad)
+		}
+	}
+	p := checked(t, context.Background(), cfg)
+	var rows []row
+	for n := 0; n < 20 && p.Next(); n++ { // all shards are mapped then
+		rows = append(rows, rowsOf(t, p.Record())...)
+	}
+	files := map[string][]byte{}
+	for _, path := range paths {
+		if files[path], err = os.ReadFile(path); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Truncate(path, int64(len(files[path])/2)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for p.Next() {
+		rows = append(rows, rowsOf(t, p.Record())...)
+	}
+	var changed *shards.ChangedError
+	if !errors.As(p.Err(), &changed) {
+		t.Fatalf("the stream ends with %v", p.Err())
+	}
+	path := filepath.Join(out, changed.Shard)
+	if n := int64(len(files[path])); changed.Then != n || changed.Now != n/2 || strings.Contains(p.Err().Error(), "runtime") {
+		t.Errorf("%v, of %d bytes", p.Err(), n)
+	}
+	for path, data := range files {
+		if err := os.WriteFile(path, data, 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	again, err := shards.Open(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	cfg.Dataset, cfg.Start = again, p.Position()
+	rows = append(rows, flat(batchesOf(t, checked(t, context.Background(), limited(cfg, 200-int64(len(rows))))))...)
+	if digest(rows) != digest(whole) {
+		t.Error("resumed on the whole files, the stream is not that of an unbroken one")
+	}
+}
+
+// limited is a stream that ends after n pairs.
+func limited(cfg Config, n int64) Config {
+	cfg.Limit = n
+	return cfg
 }
 
 // TestNoReadableSampleEndsTheStream keeps a stream without an end from going

@@ -20,11 +20,13 @@ func (d *Dataset) Prefetch(i int64) {
 // as much for one image as for many.
 const forgetBytes = 32 << 20
 
-// Forget says that the image of a sample is not needed for the time being, so
-// that it does not go on counting as this process's memory: now and then, the
-// system is told so of all shards. Images stay readable.
+// Forget says that the image of a sample is not needed any more: its memory goes
+// to other images. What was read of the shards does not go on counting as this
+// process's memory either: now and then, the system is told so of all.
 func (d *Dataset) Forget(sample Sample) {
-	if d.used.Add(int64(len(sample.Image))) < forgetBytes || d.used.Swap(0) < forgetBytes || d.closed.Load() {
+	n := int64(len(sample.Image))
+	sample.free()
+	if d.used.Add(n) < forgetBytes || d.used.Swap(0) < forgetBytes || d.closed.Load() {
 		return
 	}
 	for _, s := range d.shards {

@@ -145,16 +145,21 @@ func (c *column) offset(i int) int64 {
 // error.
 func (b *batch) sample(row int, formats []string, classes int) (Sample, error) {
 	s, err := b.head(row, formats, classes)
-	if err != nil {
-		return s, err
+	if err == nil {
+		err = s.check()
 	}
-	if sum := crc32.Checksum(s.Image, castagnoli); sum != s.CRC32C {
-		return s, fmt.Errorf("checksum of the image is %08x, recorded is %08x", sum, s.CRC32C)
-	}
-	return s, nil
+	return s, err
 }
 
-// head is sample without a look at the image.
+// check compares the image with its checksum.
+func (s *Sample) check() error {
+	if sum := crc32.Checksum(s.Image, castagnoli); sum != s.CRC32C {
+		return fmt.Errorf("checksum of the image is %08x, recorded is %08x", sum, s.CRC32C)
+	}
+	return nil
+}
+
+// head is sample without a look at the image, which lies in the memory map.
 func (b *batch) head(row int, formats []string, classes int) (Sample, error) {
 	var s Sample
 	key, err := b.columns[colKey].bytes(row)

@@ -23,7 +23,9 @@ type Sample struct {
 	Width  int32  // pixels, as the image's header says
 	Height int32
 	CRC32C uint32 // Castagnoli, of Image
-	Image  []byte // encoded; aliases the memory map: read-only, valid until Close
+	Image  []byte // encoded: the caller's, until it gives it to Dataset.Forget
+
+	buffer *[]byte // that Image lies in
 }
 
 // Dataset is an open folder of shards. Its methods are safe to call from
@@ -45,6 +47,7 @@ type shard struct {
 	once   sync.Once
 	mapped atomic.Bool // once is done, and there is no err
 	data   []byte
+	then   os.FileInfo // of the file when it was mapped
 	file   *shardFile
 	err    error
 }
@@ -120,7 +123,8 @@ func (d *Dataset) Digest() string {
 }
 
 // Sample reads sample i, counted from 0 in the order of the manifest, and
-// checks its checksum. Damaged data is a *CorruptError.
+// checks its checksum. Damaged data is a *CorruptError, a shard that is no longer
+// the one that was opened a *ChangedError.
 func (d *Dataset) Sample(i int64) (Sample, error) {
 	if d.closed.Load() {
 		return Sample{}, fmt.Errorf("shards: sample %d: %w", i, os.ErrClosed)
@@ -143,7 +147,7 @@ func (d *Dataset) locate(i int64) (shard int, row int64) {
 	return shard, i - d.starts[shard]
 }
 
-// Close unmaps the shards. Images of samples must not be used afterwards.
+// Close unmaps the shards.
 func (d *Dataset) Close() error {
 	if d.closed.Swap(true) {
 		return nil
@@ -158,21 +162,20 @@ func (d *Dataset) Close() error {
 
 // open maps the file and reads its metadata.
 func (s *shard) open() error {
-	data, err := mapFile(s.path)
+	data, then, err := mapFile(s.path)
 	if err != nil {
 		return fmt.Errorf("shards: %w", err)
 	}
-	s.data = data
-	if int64(len(data)) != s.info.Bytes {
-		return errSize(s.info, int64(len(data))).withRemedy()
+	s.data, s.then = data, then
+	if int64(len(data)) != s.info.Bytes { // as it had when the dataset was opened
+		return &ChangedError{Shard: s.info.Name, Then: s.info.Bytes, Now: int64(len(data))}
 	}
 	err = guard(func() (err error) {
 		s.file, err = parseShard(data, func(from, to int) { forget(data, from, to) })
 		return err
 	})
 	if err != nil {
-		e := &CorruptError{Shard: s.info.Name, Row: -1, Reason: err.Error()}
-		return e.withRemedy()
+		return s.fault(-1, "", err)
 	}
 	if s.file.rows != s.info.Rows {
 		return errRows(s.info, s.file.rows).withRemedy()
@@ -196,6 +199,18 @@ func (s *shard) guarded(read func() error) error {
 	return guard(read)
 }
 
+// fault is the error of what could not be read: of the whole shard, which has
+// changed, or else of a row.
+func (s *shard) fault(row int64, key string, reason error) error {
+	if err := changed(s.path, s.then); err != nil {
+		return err
+	}
+	e := &CorruptError{Shard: s.info.Name, Row: row, Key: key, Reason: reason.Error()}
+	return e.withRemedy()
+}
+
+// sample reads a row. The image is copied out of the memory map: a file that is
+// cut short later must not take the decoder, which may be a C library, with it.
 func (s *shard) sample(row int64) (sample Sample, err error) {
 	if err := s.ready(); err != nil {
 		return Sample{}, err
@@ -206,12 +221,37 @@ func (s *shard) sample(row int64) (sample Sample, err error) {
 		if err != nil {
 			return err
 		}
-		sample, err = b.sample(within, s.file.formats, s.classes)
-		return err
+		if sample, err = b.head(within, s.file.formats, s.classes); err != nil {
+			return err
+		}
+		sample.copyImage()
+		return sample.check()
 	})
 	if err != nil {
-		e := &CorruptError{Shard: s.info.Name, Row: row, Key: sample.Key, Reason: err.Error()}
-		return Sample{}, e.withRemedy()
+		key := sample.Key
+		sample.free()
+		return Sample{}, s.fault(row, key, err)
 	}
 	return sample, nil
+}
+
+// imageBuffers are what images lie in that nobody needs any more.
+var imageBuffers = sync.Pool{New: func() any { return new([]byte) }}
+
+// keptBuffer is the largest buffer that is kept for other images.
+const keptBuffer = 4 << 20
+
+// copyImage makes the image memory of its own.
+func (s *Sample) copyImage() {
+	s.buffer = imageBuffers.Get().(*[]byte)
+	*s.buffer = append((*s.buffer)[:0], s.Image...)
+	s.Image = *s.buffer
+}
+
+// free gives the image's memory to other images.
+func (s *Sample) free() {
+	if s.buffer != nil && cap(*s.buffer) <= keptBuffer {
+		imageBuffers.Put(s.buffer)
+	}
+	s.Image, s.buffer = nil, nil
 }

@@ -1,7 +1,10 @@
 package shards
 
 import (
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 )
@@ -33,6 +36,34 @@ func (e *CorruptError) withRemedy() error {
 	return fmt.Errorf("%w (pixpro verify lists every fault)", e)
 }
 
+// ChangedError is the error of a shard that something wrote to while it was
+// read: the dataset is no longer the one that was opened.
+type ChangedError struct {
+	Shard     string // file name
+	Then, Now int64  // bytes
+}
+
+func (e *ChangedError) Error() string {
+	now := fmt.Sprintf("%d now", e.Now)
+	if e.Now == e.Then {
+		now = "as many now, but was written to"
+	}
+	return fmt.Sprintf("shards: %s was changed while it was read: it had %d bytes and has %s; let nothing write to a dataset in use (pixpro verify says what is left of it)", e.Shard, e.Then, now)
+}
+
+// changed returns a *ChangedError if the file at path, with what is known of it
+// since it was opened, was written to.
+func changed(path string, then os.FileInfo) error {
+	now, err := os.Stat(path)
+	if err != nil || !os.SameFile(then, now) || now.Size() == then.Size() && now.ModTime().Equal(then.ModTime()) {
+		return nil // a file that was removed or replaced is still the one that was opened
+	}
+	return &ChangedError{Shard: filepath.Base(path), Then: then.Size(), Now: now.Size()}
+}
+
+// errUnreadable is the error of a memory map that could not be read.
+var errUnreadable = errors.New("cannot be read: the disk fails, or the file was cut short")
+
 // guard runs read and turns what damaged data or a failing disk can make it
 // panic with into an error: an index out of range in the flatbuffers that
 // describe a shard, or a fault while the memory map is read, if the caller has
@@ -41,8 +72,10 @@ func guard(read func() error) (err error) {
 	defer func() {
 		switch r := recover().(type) {
 		case nil:
+		case interface{ Addr() uintptr }: // see debug.SetPanicOnFault
+			err = errUnreadable
 		case runtime.Error:
-			err = fmt.Errorf("invalid Arrow metadata or unreadable data: %w", r)
+			err = errors.New("invalid Arrow metadata")
 		default:
 			panic(r)
 		}

@@ -83,8 +83,9 @@ func (d *Dataset) Summarize(ctx context.Context) (Summary, error) {
 }
 
 // Scan calls visit for every sample in the order of the rows. It reads all
-// columns but the images: these are not checked against their checksums, and
-// Index is not set. Damaged data is a *CorruptError.
+// columns but the images: these lie in the memory map, valid until visit returns,
+// and are not checked against their checksums. Index is not set. Damaged data is
+// a *CorruptError, a shard that was written to a *ChangedError.
 func (d *Dataset) Scan(ctx context.Context, visit func(s Sample)) error {
 	for _, shard := range d.shards {
 		if err := ctx.Err(); err != nil {
@@ -121,8 +122,7 @@ func (s *shard) scan(visit func(r Sample)) error {
 			return nil
 		})
 		if err != nil {
-			e := &CorruptError{Shard: s.info.Name, Row: s.file.starts[n] + row, Reason: err.Error()}
-			return e.withRemedy()
+			return s.fault(s.file.starts[n]+row, "", err)
 		}
 	}
 	return nil

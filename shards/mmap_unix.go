@@ -10,30 +10,30 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mapFile maps the file into memory, read-only.
-func mapFile(path string) ([]byte, error) {
+// mapFile maps the file into memory, read-only, and says what it is.
+func mapFile(path string) ([]byte, os.FileInfo, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	switch size := info.Size(); {
 	case !info.Mode().IsRegular():
-		return nil, fmt.Errorf("%s is not a file", path)
+		return nil, nil, fmt.Errorf("%s is not a file", path)
 	case size == 0:
-		return nil, nil // the system refuses to map nothing
+		return nil, info, nil // the system refuses to map nothing
 	case size > math.MaxInt:
-		return nil, fmt.Errorf("%s has %d bytes: too many to map", path, size)
+		return nil, nil, fmt.Errorf("%s has %d bytes: too many to map", path, size)
 	default:
 		data, err := unix.Mmap(int(f.Fd()), 0, int(size), unix.PROT_READ, unix.MAP_SHARED)
 		if err != nil {
-			return nil, fmt.Errorf("map %s: %w", path, err)
+			return nil, nil, fmt.Errorf("map %s: %w", path, err)
 		}
-		return data, nil
+		return data, info, nil
 	}
 }
 

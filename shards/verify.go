@@ -156,19 +156,26 @@ type shardCheck struct {
 
 // checkShard reads a whole shard, once, from begin to end. It returns what the
 // file is, what is wrong with its content, and an error if it could not be
-// read or the context was cancelled.
-func checkShard(ctx context.Context, dir, name string, check shardCheck) (ShardInfo, []*CorruptError, error) {
-	info := ShardInfo{Name: name}
-	data, err := mapFile(filepath.Join(dir, name))
+// read, was written to meanwhile, or the context was cancelled.
+func checkShard(ctx context.Context, dir, name string, check shardCheck) (info ShardInfo, faults []*CorruptError, err error) {
+	info.Name = name
+	path := filepath.Join(dir, name)
+	data, then, err := mapFile(path)
 	if err != nil {
 		return info, nil, err
 	}
 	defer unmapFile(data)
+	defer func() {
+		if err != nil || len(faults) > 0 {
+			if change := changed(path, then); change != nil {
+				faults, err = nil, change
+			}
+		}
+	}()
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	info.Bytes = int64(len(data))
 	sum := mapHash{data: data, hash: sha256.New(), read: check.read}
 
-	var faults []*CorruptError
 	fault := func(row int64, key string, err error) {
 		faults = append(faults, &CorruptError{Shard: name, Row: row, Key: key, Reason: err.Error()})
 	}
@@ -310,5 +317,7 @@ func (d *decoder) check(ctx context.Context, s Sample) error {
 	if h.Format != s.Format || h.Width != int(s.Width) || h.Height != int(s.Height) {
 		return fmt.Errorf("the image is %s of %d x %d pixels, recorded is %s of %d x %d", h.Format, h.Width, h.Height, s.Format, s.Width, s.Height)
 	}
+	s.copyImage() // see shard.sample
+	defer s.free()
 	return d.with(ctx, h, s.Image, nil)
 }

@@ -155,7 +155,7 @@ func own(output, dir string) bool {
 }
 
 func (t *Trainer) restore(c *checkpoint.Checkpoint) error {
-	if st := c.State; st.Step < 0 || st.Position.Epoch < 0 || st.Position.Offset < 0 || st.Position.Offset > st.Samples {
+	if st := c.State; st.Step < 0 || st.Position.Epoch < 0 || st.Position.Offset < 0 || st.Position.Offset > st.Samples || st.Position.Bad < 0 || st.Position.Bad > st.Position.Offset {
 		return fmt.Errorf("%w: %s has step %d, position %+v of %d samples", checkpoint.ErrUnsound, checkpoint.StateFile, st.Step, st.Position, st.Samples)
 	}
 	if diff := t.cfg.Differences(&c.Options); len(diff) > 0 {

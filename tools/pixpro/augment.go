@@ -79,7 +79,7 @@ length with --drop-last; with --keep-last, the first ranks may have one more.`,
 			defer dataset.Close()
 			done, err := stream(cmd.Context(), full, out, options...)
 			if errors.Is(err, context.Canceled) {
-				return fmt.Errorf("stopped after %d pairs: --start %d:%d goes on behind them", done.Pairs, done.Position.Epoch, done.Position.Offset)
+				return fmt.Errorf("stopped after %d pairs: --start %v goes on behind them", done.Pairs, (*positionFlag)(&done.Position))
 			}
 			if err != nil {
 				return err

@@ -23,6 +23,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/seed-436d2970/pixpro/internal/lock"
 	"github.com/seed-436d2970/pixpro/internal/synth"
 	"github.com/seed-436d2970/pixpro/shards"
 )
@@ -139,7 +140,7 @@ func unfinished(t *testing.T, out string) map[string]string {
 	}
 	got := folderDigests(t, out)
 	for name := range got {
-		if strings.HasSuffix(name, ".tmp") || name == "sharding.json" {
+		if strings.HasSuffix(name, ".tmp") || name == "sharding.json" || name == lock.FolderName {
 			delete(got, name)
 		}
 	}

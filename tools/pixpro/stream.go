@@ -136,21 +136,32 @@ func (p *positionWriter) Seek(offset int64, whence int) (int64, error) {
 	return p.at, nil
 }
 
-// positionFlag is a flag such as 2:640, an epoch and an offset.
+// positionFlag is a flag such as 2:640, an epoch and an offset, or 2:640:3 with
+// the number of bad images before the offset.
 type positionFlag pipeline.Position
 
 func (p *positionFlag) Set(s string) error {
-	epoch, offset, ok := strings.Cut(s, ":")
-	e, errEpoch := strconv.ParseInt(epoch, 10, 64)
-	o, errOffset := strconv.ParseInt(offset, 10, 64)
-	if !ok || errEpoch != nil || errOffset != nil {
+	var at [3]int64
+	parts := strings.Split(s, ":")
+	ok := len(parts) == 2 || len(parts) == 3
+	for i := 0; ok && i < len(parts); i++ {
+		var err error
+		at[i], err = strconv.ParseInt(parts[i], 10, 64)
+		ok = err == nil
+	}
+	if !ok {
 		return errors.New("use an epoch and an offset, such as 2:640")
 	}
-	*p = positionFlag{Epoch: e, Offset: o}
+	*p = positionFlag{Epoch: at[0], Offset: at[1], Bad: at[2]}
 	return nil
 }
 
-func (p *positionFlag) String() string { return fmt.Sprintf("%d:%d", p.Epoch, p.Offset) }
+func (p *positionFlag) String() string {
+	if p.Bad > 0 {
+		return fmt.Sprintf("%d:%d:%d", p.Epoch, p.Offset, p.Bad)
+	}
+	return fmt.Sprintf("%d:%d", p.Epoch, p.Offset)
+}
 
 // Type implements pflag.Value.
 func (p *positionFlag) Type() string { return "epoch:offset" }
