@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"compress/flate"
 	"context"
+	"encoding/binary"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -336,6 +337,33 @@ func TestLabels(t *testing.T) {
 		_, _, err := Write(context.Background(), WriteConfig{In: val, Out: t.TempDir(), Labels: put(t, "labels.txt", []byte(labels))})
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("labels %q: error is %v, want %q in it", labels, err, want)
+		}
+	}
+}
+
+// TestZipOfSharedBytes has a zip's directory name the same bytes several times: a
+// way to make a small file large.
+func TestZipOfSharedBytes(t *testing.T) {
+	data := zipOf(t, []member{{"c/a.png", picture(t, "png", 40, 40, 1)}, {"c/b.png", picture(t, "png", 8, 8, 2)}})
+	// A record of the directory, from its signature to the end's.
+	from := bytes.Index(data, []byte("PK\x01\x02"))
+	end := bytes.Index(data, []byte("PK\x05\x06"))
+	record := data[from : from+bytes.Index(data[from+4:], []byte("PK\x01\x02"))+4]
+	for copies, fine := range map[int]bool{0: true, 1: false, 100: false} {
+		var out []byte
+		out = append(out, data[:end]...)
+		for i := range copies {
+			shared := bytes.Replace(record, []byte("c/a.png"), fmt.Appendf(nil, "%03d.png", i), 1)
+			out = append(out, shared...)
+		}
+		tail := bytes.Clone(data[end:])
+		binary.LittleEndian.PutUint16(tail[8:], uint16(2+copies))
+		binary.LittleEndian.PutUint16(tail[10:], uint16(2+copies))
+		binary.LittleEndian.PutUint32(tail[12:], uint32(end-from+copies*len(record)))
+		out = append(out, tail...)
+		_, _, err := Write(t.Context(), WriteConfig{In: put(t, "x.zip", out), Out: filepath.Join(t.TempDir(), "out")})
+		if fine != (err == nil) || err != nil && !strings.Contains(err.Error(), "x.zip is damaged or cut short: its entries claim more bytes than it has") {
+			t.Errorf("with %d more entries for one file's bytes: %v", copies, err)
 		}
 	}
 }

@@ -55,6 +55,9 @@ func Run(ctx context.Context, o Options, l Listener) (last Metrics, err error) {
 		return last, err
 	}
 	t.lock = held
+	if err := t.checkDataset(dataset.Digest()); err != nil { // before its size does not fit the position
+		return last, fmt.Errorf("train: %w", err)
+	}
 	// Cancelling ctx ends the trainer's loop, which closes the pipeline here.
 	p, err := pipeline.Open(context.WithoutCancel(ctx), pipeline.Config{
 		Dataset: dataset, Recipe: recipe, Size: o.Size, BatchSize: o.BatchSize, Seed: o.Seed,

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/seed-436d2970/pixpro/augment"
+	"github.com/seed-436d2970/pixpro/internal/synth"
 	"github.com/seed-436d2970/pixpro/pipeline"
 	"github.com/seed-436d2970/pixpro/shards"
 	"github.com/seed-436d2970/pixpro/train/device"
@@ -74,6 +75,27 @@ func TestRun(t *testing.T) {
 	}
 	if _, err := Run(t.Context(), o, nil); err != nil {
 		t.Errorf("a run that has ended, without a listener: %v", err)
+	}
+}
+
+// TestResumeOnASmallerDataset goes on with shards that have fewer images than
+// the run has seen of its epoch.
+func TestResumeOnASmallerDataset(t *testing.T) {
+	o := tiny(makeShards(t), t.TempDir())
+	o.Resume = options.Auto
+	if err := trainFor(t, o, 4); !errors.Is(err, context.Canceled) { // 16 of 20 images
+		t.Fatal(err)
+	}
+	in := t.TempDir()
+	o.Shards = filepath.Join(t.TempDir(), "shards")
+	if err := synth.Generate(t.Context(), in, synth.Options{Images: 8, MinSide: 48, MaxSide: 64}); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := shards.Write(t.Context(), shards.WriteConfig{In: in, Out: o.Shards}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Run(t.Context(), o, nil); err == nil || !strings.Contains(err.Error(), "give the shards that the run began with") {
+		t.Errorf("8 images give %v", err)
 	}
 }
 

@@ -326,20 +326,30 @@ func (t *Trainer) checkSource(src Source) error {
 	if t.normalization, err = pipeline.NormalizationOf(src.Schema()); err != nil {
 		return err
 	}
+	if err := t.checkDataset(src.Dataset()); err != nil {
+		return err
+	}
 	r := t.resumed
 	switch {
 	case r == nil:
 		return nil
 	case r.State.Samples != src.PairsPerEpoch():
-		return fmt.Errorf("resume from %s: its dataset has %d samples, this one %d", r.Dir, r.State.Samples, src.PairsPerEpoch())
-	case r.State.Dataset != src.Dataset():
-		return fmt.Errorf("resume from %s: its dataset has other contents than this one: give the shards that the run began with, or start a new run from the checkpoint's weights with init", r.Dir)
+		return fmt.Errorf("resume from %s: its epochs had %d pairs, those of this source have %d: give the part of the dataset that the run began with", r.Dir, r.State.Samples, src.PairsPerEpoch())
 	case !sameRecipe(r.State.Recipe, src.Recipe()):
 		was, asks := r.State.Recipe, src.Recipe()
 		return fmt.Errorf("resume from %s: the configuration does not fit: its recipe was %s with crops from %g, not this %s with crops from %g or of other parameters: give the recipe and crop that the run began with",
 			r.Dir, was.Name, was.CropScale.Min, asks.Name, asks.CropScale.Min)
 	}
 	return nil
+}
+
+// checkDataset finds out whether a resumed run began with another dataset.
+func (t *Trainer) checkDataset(digest string) error {
+	r := t.resumed
+	if r == nil || r.State.Dataset == digest {
+		return nil
+	}
+	return fmt.Errorf("resume from %s: its dataset has other contents than this one: give the shards that the run began with, or start a new run from the checkpoint's weights with init", r.Dir)
 }
 
 // sameRecipe says whether recipes make the same of images, whatever their names.

@@ -37,6 +37,15 @@ func (s *zipSource) List(ctx context.Context) (*Contents, error) {
 		return nil, s.damaged(err)
 	}
 	s.files = r.File
+	// Entries that share bytes would make of a small file as many large ones as it
+	// has entries, and of the time to read them its square.
+	left := uint64(s.size)
+	for _, f := range s.files {
+		if f.CompressedSize64 > left {
+			return nil, s.damaged(errors.New("its entries claim more bytes than it has"))
+		}
+		left -= f.CompressedSize64
+	}
 	out := &Contents{}
 	for i, f := range s.files {
 		if err := ctx.Err(); err != nil {
