@@ -10,7 +10,7 @@ func newBench() *cobra.Command {
 		Example: `  pixpro bench augment --images photos/
   pixpro bench loader --shards shards/
   pixpro bench step --arch resnet50 --size 224 --batch 8`,
-		Args: cobra.NoArgs,
+		Args: subcommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newBenchAugment(), newBenchLoader(), newBenchStep())

@@ -23,6 +23,8 @@ checkpoint is meant), or a file of weights: safetensors or a .pth of PyTorch.`,
 		Example: `  pixpro checkpoint show run/
   pixpro checkpoint show resnet50.pth
   pixpro checkpoint diff run/checkpoints/step-00001000 run/checkpoints/step-00002000`,
+		Args: subcommand,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newCheckpointShow(), newCheckpointDiff())
 	return cmd

@@ -25,7 +25,7 @@ detection framework. docs/evaluation.md says what each number means.`,
   pixpro eval cluster --checkpoint run/ --val val/ --val-masks val-masks/
   pixpro eval knn --checkpoint run/ --train shards/ --val val-shards/
   pixpro eval match --checkpoint run/ --shards shards/ --pairs 500`,
-		Args: cobra.NoArgs,
+		Args: subcommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	for _, evaluation := range evaluations {

@@ -13,8 +13,10 @@ import (
 
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/seed-436d2970/pixpro/internal/cpu"
+	"github.com/seed-436d2970/pixpro/internal/suggest"
 	"github.com/seed-436d2970/pixpro/internal/version"
 )
 
@@ -89,7 +91,28 @@ both views belongs together.`,
 		SilenceUsage:  true,
 	}
 	root.PersistentFlags().String("log-level", zerolog.InfoLevel.String(), "least level that is logged: debug, info, warn or error")
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		var unknown *pflag.NotExistError
+		if errors.As(err, &unknown) && len(unknown.GetSpecifiedName()) > 1 {
+			var names []string
+			cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
+			err = fmt.Errorf("%w%s", err, suggest.For(unknown.GetSpecifiedName(), "--", names))
+		}
+		return err
+	})
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(newShard(), newVerify(), newInspect(), newAugment(), newShow(), newTrain(), newExport(), newFeatures(), newEval(), newCheckpoint(), newBench(), newDemo(), newDevices(), newVersion())
 	return root
+}
+
+// subcommand refuses what is no subcommand, of commands that are nothing else.
+func subcommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	var names []string
+	for _, c := range cmd.Commands() {
+		names = append(names, c.Name())
+	}
+	return usageError{fmt.Errorf("%s has no command %q%s", cmd.CommandPath(), args[0], suggest.For(args[0], "", names))}
 }

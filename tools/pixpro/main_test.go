@@ -468,3 +468,19 @@ func TestByteSize(t *testing.T) {
 		}
 	}
 }
+
+// TestMistypedNames has commands and options that are nearly right.
+func TestMistypedNames(t *testing.T) {
+	for line, want := range map[string]string{
+		"trian":            "Did you mean this?\n\ttrain",
+		"train --ouptut x": "unknown flag: --ouptut, did you mean --output?",
+		"shard --ot x":     "unknown flag: --ot, did you mean --out?",
+		"eval segmnt":      `eval has no command "segmnt", did you mean segment?`,
+		"checkpoint shwo":  `checkpoint has no command "shwo", did you mean show?`,
+		"bench --nothing":  "unknown flag: --nothing\n",
+	} {
+		if code, said := execute(t.Context(), strings.Fields(line)); code != exitUsage || !strings.Contains(said, want) {
+			t.Errorf("pixpro %s ends with %d and says %q, want %q", line, code, said, want)
+		}
+	}
+}

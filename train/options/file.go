@@ -5,10 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"reflect"
+	"slices"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/seed-436d2970/pixpro/internal/suggest"
 )
 
 // ReadFile reads a YAML file over the options. Keys are the options' names;
@@ -54,7 +58,7 @@ func (o *Options) UnmarshalYAML(n *yaml.Node) error {
 		r, ok := rows[key.Value]
 		switch {
 		case !ok:
-			return fmt.Errorf("line %d: there is no option %q", key.Line, key.Value)
+			return fmt.Errorf("line %d: there is no option %q%s", key.Line, key.Value, suggest.For(key.Value, "", slices.Sorted(maps.Keys(rows))))
 		case seen[key.Value]:
 			return fmt.Errorf("line %d: option %s is given twice", key.Line, key.Value)
 		}
