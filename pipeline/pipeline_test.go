@@ -385,7 +385,7 @@ func TestChangedShardEndsTheStream(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer d.Close()
+	t.Cleanup(func() { d.Close() }) // behind the pipelines' own
 	cfg := config(t, d)
 	cfg.Epochs = 0
 	whole := flat(batchesOf(t, checked(t, context.Background(), limited(cfg, 200))))
@@ -428,7 +428,7 @@ func TestChangedShardEndsTheStream(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer again.Close()
+	t.Cleanup(func() { again.Close() })
 	cfg.Dataset, cfg.Start = again, p.Position()
 	rows = append(rows, flat(batchesOf(t, checked(t, context.Background(), limited(cfg, 200-int64(len(rows))))))...)
 	if digest(rows) != digest(whole) {
