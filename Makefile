@@ -3,7 +3,7 @@
 export GOEXPERIMENT ?= simd
 GO ?= go
 
-.PHONY: build test race fuzz examples demo interop check release cuda cuda-test cuda-check gpu-verify clean
+.PHONY: build test race fuzz examples demo interop check release cuda cuda-test cuda-check gpu-verify soak clean
 
 build: ## the program, at bin/pixpro
 	$(GO) build -o bin/pixpro ./tools/pixpro
@@ -25,6 +25,11 @@ fuzz: ## every fuzz target on its seeds and COUNT inputs made of them
 examples: ## the modules in examples/, which use PixPro as others do
 	cd examples/augment && $(GO) vet ./...
 	cd examples/train && $(GO) vet ./... && out=$$(mktemp -d) && $(GO) run . $$out && test -s $$out/backbone.safetensors && rm -r $$out
+
+MINUTES ?= 10
+soak: ## streams, training and evaluation for MINUTES; fails on a trend; curves in bin/soak
+	$(GO) build -o bin/soak/soak ./tools/soak
+	bin/soak/soak -minutes $(MINUTES) -out bin/soak
 
 interop: build ## all that other programs read and write, in Python; installs what it lacks in .venv
 	examples/venv.sh .venv
