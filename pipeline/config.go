@@ -8,6 +8,7 @@ import (
 	"github.com/apache/arrow/go/v15/arrow/memory"
 
 	"github.com/seed-436d2970/pixpro/augment"
+	"github.com/seed-436d2970/pixpro/augment/decode"
 	"github.com/seed-436d2970/pixpro/internal/cpu"
 )
 
@@ -17,6 +18,9 @@ const MaxSize = 8192
 const (
 	defaultBatches = 4
 	defaultMaxBad  = 0.01
+	// Images being decoded have so many bytes for each worker, and at least so many
+	// together: those of the largest image that decode.Limits allow by default.
+	workerMemory, decodeMemory = 128 << 20, 384 << 20
 	// minBad samples of an epoch may be bad whatever MaxBad is, so that a few
 	// do not stop a run on a small dataset.
 	minBad = 8
@@ -71,6 +75,9 @@ type Config struct {
 	// Start.Bad count too.
 	MaxBad float64
 
+	// Limits are those of images; one beyond them is bad.
+	Limits decode.Limits
+
 	Workers int // goroutines that decode and augment; 0: one a core
 	// Batches is the most batches in memory, those that the consumer holds
 	// included: it must release one to get another. 0: 4.
@@ -104,6 +111,8 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("pipeline: Limit is %d, must not be negative", c.Limit)
 	case c.MaxBad != c.MaxBad || c.MaxBad > 1:
 		return fmt.Errorf("pipeline: MaxBad is %v, must be a fraction of 1", c.MaxBad)
+	case c.Limits.Validate() != nil:
+		return fmt.Errorf("pipeline: Limits: %w", c.Limits.Validate())
 	case c.Workers < 0:
 		return fmt.Errorf("pipeline: Workers is %d, must not be negative", c.Workers)
 	case c.Batches < 0:

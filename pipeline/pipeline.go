@@ -11,7 +11,7 @@ import (
 	"github.com/apache/arrow/go/v15/arrow"
 
 	"github.com/seed-436d2970/pixpro/augment"
-	"github.com/seed-436d2970/pixpro/augment/decode"
+	"github.com/seed-436d2970/pixpro/internal/decoding"
 	"github.com/seed-436d2970/pixpro/shards"
 )
 
@@ -28,6 +28,7 @@ type Pipeline struct {
 	schema  *arrow.Schema
 	builder *recordBuilder
 	pool    *pool
+	memory  *decoding.Memory // of images being decoded
 	stats   counters
 	opened  time.Time
 
@@ -105,6 +106,7 @@ func start(ctx context.Context, cfg Config) (*Pipeline, error) {
 		toMake:  make(chan job, cfg.Workers),
 	}
 	p.pool = newPool(cfg.Allocator, 2*p.viewStride(), cfg.Batches)
+	p.memory = decoding.NewMemory(max(decodeMemory, workerMemory*int64(cfg.Workers)))
 	p.position = p.plan.normal(cfg.Start)
 	p.epochBad = p.position.Bad
 	p.refs.Store(1)
@@ -205,8 +207,7 @@ func (p *Pipeline) readSamples() {
 // makeViews decodes images and makes their views, in the batch's memory.
 func (p *Pipeline) makeViews() {
 	var (
-		decoder decode.Decoder
-		image   augment.Image
+		decoder = decoding.NewWorker(p.memory, p.cfg.Limits)
 		scratch augment.Scratch
 		planes  []uint8 // of a view that is not made in the batch's memory
 	)
@@ -232,34 +233,37 @@ func (p *Pipeline) makeViews() {
 		if p.cfg.ScaledDecode {
 			divisor = augment.LargestScale(p.cfg.Size, p.cfg.Size, s.params[:]...)
 		}
-		err := decoder.DecodeScaled(s.sample.Image, &image, divisor)
-		if err == nil && divisor == 1 && (image.Width != width || image.Height != height) {
-			err = fmt.Errorf("pipeline: the image has %d x %d pixels, its row says %d x %d", image.Width, image.Height, width, height)
-		}
+		s.err = decoder.Decode(p.ctx, s.sample.Image, divisor, func(image *augment.Image) error {
+			start = p.stats.decode.lap(start)
+			if divisor == 1 && (image.Width != width || image.Height != height) {
+				return fmt.Errorf("pipeline: the image has %d x %d pixels, its row says %d x %d", image.Width, image.Height, width, height)
+			}
+			for v := range 2 {
+				pixels := p.pixels(j.batch, v, j.slot)
+				view := augment.Planes{Width: p.cfg.Size, Height: p.cfg.Size, Pix: pixels}
+				if planes != nil {
+					view.Pix = planes
+				}
+				params := s.params[v]
+				if divisor > 1 {
+					params = params.Scaled(width, height, image.Width, image.Height)
+				}
+				params.Apply(view, *image, &scratch)
+				if planes != nil {
+					normalize(arrow.Float32Traits.CastFromBytes(pixels), planes)
+				}
+			}
+			p.stats.views.lap(start)
+			return nil
+		})
 		p.cfg.Dataset.Forget(s.sample)
 		s.sample.Image = nil
-		start = p.stats.decode.lap(start)
-		if err != nil {
-			s.err = err
-			j.finish()
-			continue
+		if s.err != nil {
+			if p.ctx.Err() != nil { // it may be only that
+				return
+			}
+			p.stats.decode.lap(start)
 		}
-		for v := range 2 {
-			pixels := p.pixels(j.batch, v, j.slot)
-			view := augment.Planes{Width: p.cfg.Size, Height: p.cfg.Size, Pix: pixels}
-			if planes != nil {
-				view.Pix = planes
-			}
-			params := s.params[v]
-			if divisor > 1 {
-				params = params.Scaled(width, height, image.Width, image.Height)
-			}
-			params.Apply(view, image, &scratch)
-			if planes != nil {
-				normalize(arrow.Float32Traits.CastFromBytes(pixels), planes)
-			}
-		}
-		p.stats.views.lap(start)
 		j.finish()
 	}
 }

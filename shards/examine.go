@@ -7,10 +7,9 @@ import (
 	"image/jpeg"
 	"math"
 
-	"golang.org/x/sync/semaphore"
-
 	"github.com/seed-436d2970/pixpro/augment"
 	"github.com/seed-436d2970/pixpro/augment/decode"
+	"github.com/seed-436d2970/pixpro/internal/decoding"
 	"github.com/seed-436d2970/pixpro/shards/ingest"
 )
 
@@ -20,52 +19,13 @@ const (
 	// decodedBytes bounds the memory of images being decoded, those apart that
 	// need more than that for themselves.
 	decodedBytes = 192 << 20
-	// bytesPerPixel is what decoding takes at worst: a progressive JPEG has
-	// three 32-bit coefficients a pixel besides its planes and the result.
-	bytesPerPixel = 18
-	// keptPixels bounds the memory that a decoder keeps for the next image.
-	keptPixels = 4 << 20
 )
-
-// pixelMemory bounds the images that are decoded at the same time.
-type pixelMemory struct{ *semaphore.Weighted }
-
-func newPixelMemory() pixelMemory { return pixelMemory{semaphore.NewWeighted(decodedBytes)} }
-
-// decoder decodes images within a bound of memory.
-type decoder struct {
-	memory pixelMemory
-	decode.Decoder
-	image augment.Image
-}
-
-// with decodes data, whose header is h, and calls use, which may be nil, while
-// the pixels are there.
-func (d *decoder) with(ctx context.Context, h decode.Header, data []byte, use func(*augment.Image) error) error {
-	pixels := min(int64(h.Width), math.MaxInt32) * min(int64(h.Height), math.MaxInt32)
-	weight := int64(decodedBytes)
-	if pixels < decodedBytes/bytesPerPixel {
-		weight = pixels * bytesPerPixel
-	}
-	if err := d.memory.Acquire(ctx, weight); err != nil {
-		return err
-	}
-	defer d.memory.Release(weight)
-	err := d.Decode(data, &d.image)
-	if err == nil && use != nil {
-		err = use(&d.image)
-	}
-	if cap(d.image.Pix) > 3*keptPixels {
-		*d = decoder{memory: d.memory}
-	}
-	return err
-}
 
 // examiner looks at what was read: one a worker.
 type examiner struct {
 	check   Check
 	maxSide int // 0: as they come
-	decoder decoder
+	decoder *decoding.Worker
 	scratch augment.Scratch
 }
 
@@ -80,11 +40,11 @@ func (e *examiner) examine(ctx context.Context, j *job) error {
 	}
 	shrink := e.maxSide > 0 && max(j.header.Width, j.header.Height) > e.maxSide
 	if shrink || e.check == CheckDecode {
-		use := func(*augment.Image) error { return nil }
+		var use func(*augment.Image) error
 		if shrink {
 			use = func(m *augment.Image) error { return e.shrink(j, m) }
 		}
-		if err := e.decoder.with(ctx, j.header, j.data, use); err != nil {
+		if err := e.decoder.Decode(ctx, j.data, 1, use); err != nil {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}

@@ -24,6 +24,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+	"github.com/seed-436d2970/pixpro/augment/decode"
+	"github.com/seed-436d2970/pixpro/internal/decoding"
 	"github.com/seed-436d2970/pixpro/shards/ingest"
 )
 
@@ -664,9 +666,9 @@ func readAll(t *testing.T, in, format string, data []byte) {
 		return
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	memory := newPixelMemory()
+	memory := decoding.NewMemory(decodedBytes)
 	ahead := newReadAhead(ctx, []ingest.Source{s}, l.files, 2, func() *examiner {
-		return &examiner{check: CheckHeader, decoder: decoder{memory: memory}}
+		return &examiner{check: CheckHeader, decoder: decoding.NewWorker(memory, decode.Limits{})}
 	})
 	defer ahead.wait()
 	defer cancel()

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/seed-436d2970/pixpro/internal/atomicfile"
 )
@@ -31,10 +32,13 @@ type Manifest struct {
 // Sharding is what, besides the order and the largest side, a run must share
 // with another one to give the same dataset.
 type Sharding struct {
-	ShardSize int64  `json:"shard_size"`
-	Check     Check  `json:"check"`
-	Files     int64  `json:"files"`   // in the inputs
-	Listing   string `json:"listing"` // digest of their names, labels and sizes, as far as archives list these
+	ShardSize int64 `json:"shard_size"`
+	Check     Check `json:"check"`
+	// Limits of images, where they were decoded and the limits were not the default.
+	MaxPixels     int64         `json:"max_pixels,omitempty"`
+	MaxDecodeTime time.Duration `json:"max_decode_time,omitempty"` // in nanoseconds
+	Files         int64         `json:"files"`                     // in the inputs
+	Listing       string        `json:"listing"`                   // digest of their names, labels and sizes, as far as archives list these
 }
 
 // ShardInfo is the manifest's entry for one shard.

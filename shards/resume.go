@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/seed-436d2970/pixpro/augment/decode"
 	"github.com/seed-436d2970/pixpro/internal/atomicfile"
 	"github.com/seed-436d2970/pixpro/internal/lock"
 	"github.com/seed-436d2970/pixpro/shards/ingest"
@@ -32,13 +33,22 @@ type state struct {
 
 // settings are the state of a run that has not listed its inputs.
 func (c *WriteConfig) settings() state {
-	return state{
+	s := state{
 		Version:  formatVersion,
 		Order:    c.Order,
 		Seed:     c.Seed,
 		MaxSide:  c.MaxSide,
 		Sharding: Sharding{ShardSize: c.ShardSize, Check: c.Check},
 	}
+	if c.Check == CheckDecode || c.MaxSide > 0 {
+		if n := c.Limits.MaxPixels; n != decode.DefaultMaxPixels {
+			s.MaxPixels = n
+		}
+		if t := c.Limits.MaxTime; t != decode.DefaultMaxTime {
+			s.MaxDecodeTime = t
+		}
+	}
+	return s
 }
 
 // finalState is the state of the run that ended with the manifest. What early
@@ -132,6 +142,10 @@ func (s *state) continues(before *state) error {
 		return differs("a largest side of", before.MaxSide)
 	case s.Check != before.Check:
 		return differs("the check", before.Check)
+	case s.MaxPixels != before.MaxPixels:
+		return differs("a limit of pixels of", cmp.Or(before.MaxPixels, decode.DefaultMaxPixels))
+	case s.MaxDecodeTime != before.MaxDecodeTime:
+		return differs("a limit of decoding time of", cmp.Or(before.MaxDecodeTime, decode.DefaultMaxTime))
 	}
 	return nil
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/seed-436d2970/pixpro/augment/decode"
 	"github.com/seed-436d2970/pixpro/internal/cpu"
+	"github.com/seed-436d2970/pixpro/internal/decoding"
 )
 
 // VerifyReport is what Verify found.
@@ -38,6 +39,8 @@ type VerifyProgress struct {
 type VerifyConfig struct {
 	// Deep decodes every image, too.
 	Deep bool
+	// Limits are those of images that are decoded; one beyond them is a fault.
+	Limits decode.Limits
 	// Listener is told of VerifyProgress.
 	Listener Listener
 }
@@ -54,7 +57,7 @@ func Verify(ctx context.Context, dir string, cfg VerifyConfig) (VerifyReport, er
 	}
 	v := &verifier{dir: dir, manifest: m, listen: cfg.Listener}
 	if cfg.Deep {
-		v.decoders = newDecoders(cpu.Cores())
+		v.decoders = newDecoders(cpu.Cores(), cfg.Limits)
 	}
 	for _, s := range m.Shards {
 		v.done.TotalBytes += s.Bytes
@@ -280,13 +283,13 @@ func (h *mapHash) to(ctx context.Context, end int) error {
 }
 
 // decoders decode images for Verify, as many at the same time as there are.
-type decoders chan *decoder
+type decoders chan *decoding.Worker
 
-func newDecoders(n int) decoders {
+func newDecoders(n int, limits decode.Limits) decoders {
 	d := make(decoders, n)
-	memory := newPixelMemory()
+	memory := decoding.NewMemory(decodedBytes)
 	for range n {
-		d <- &decoder{memory: memory}
+		d <- decoding.NewWorker(memory, limits)
 	}
 	return d
 }
@@ -301,15 +304,15 @@ func (d decoders) decode(ctx context.Context, samples []Sample) []error {
 		wg.Go(func() {
 			defer func() { d <- free }()
 			defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-			errs[i] = guard(func() error { return free.check(ctx, samples[i]) })
+			errs[i] = guard(func() error { return decodes(ctx, free, samples[i]) })
 		})
 	}
 	wg.Wait()
 	return errs
 }
 
-// check decodes a sample's image and compares it with what is recorded.
-func (d *decoder) check(ctx context.Context, s Sample) error {
+// decodes decodes a sample's image and compares it with what is recorded.
+func decodes(ctx context.Context, d *decoding.Worker, s Sample) error {
 	h, err := decode.ReadHeader(s.Image)
 	if err != nil {
 		return err
@@ -319,5 +322,5 @@ func (d *decoder) check(ctx context.Context, s Sample) error {
 	}
 	s.copyImage() // see shard.sample
 	defer s.free()
-	return d.with(ctx, h, s.Image, nil)
+	return d.Decode(ctx, s.Image, 1, nil)
 }

@@ -13,8 +13,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/seed-436d2970/pixpro/augment/decode"
 	"github.com/seed-436d2970/pixpro/internal/atomicfile"
 	"github.com/seed-436d2970/pixpro/internal/cpu"
+	"github.com/seed-436d2970/pixpro/internal/decoding"
 	"github.com/seed-436d2970/pixpro/internal/lock"
 	"github.com/seed-436d2970/pixpro/shards/ingest"
 )
@@ -56,7 +58,10 @@ type WriteConfig struct {
 	Seed      uint64 // of OrderShuffle
 	MaxSide   int    // longer sides are shrunk to so many pixels, as JPEGs; 0: images stay as they came
 
-	Check  Check   // "": CheckHeader
+	Check Check // "": CheckHeader
+	// Limits are those of images that are decoded, for CheckDecode or MaxSide; one
+	// beyond them is bad.
+	Limits decode.Limits
 	MaxBad float64 // share of bad files among images that ends the run; 0: 1 %, negative: none may be
 
 	Workers int  // files read at once; 0: one a core
@@ -91,6 +96,8 @@ func (c *WriteConfig) Validate() error {
 		return fmt.Errorf("shards: MaxSide is %d, must be from 1 to 65535 pixels, or 0", c.MaxSide)
 	case c.Check != "" && c.Check != CheckHeader && c.Check != CheckDecode:
 		return fmt.Errorf("shards: Check is %q, must be %s or %s", c.Check, CheckHeader, CheckDecode)
+	case c.Limits.Validate() != nil:
+		return fmt.Errorf("shards: Limits: %w", c.Limits.Validate())
 	case c.MaxBad != c.MaxBad || c.MaxBad > 1:
 		return fmt.Errorf("shards: MaxBad is %v, must be a fraction of 1", c.MaxBad)
 	case c.Workers < 0:
@@ -352,9 +359,9 @@ func (w *writer) begin(ctx context.Context, before *state, list *listing) ([]ing
 // writeShards reads the files in order and writes all that are images.
 func (w *writer) writeShards(ctx context.Context, files []ingest.File) error {
 	ctx, cancel := context.WithCancel(ctx)
-	memory := newPixelMemory()
+	memory := decoding.NewMemory(decodedBytes)
 	ahead := newReadAhead(ctx, w.sources, files, w.cfg.Workers, func() *examiner {
-		return &examiner{check: w.cfg.Check, maxSide: w.cfg.MaxSide, decoder: decoder{memory: memory}}
+		return &examiner{check: w.cfg.Check, maxSide: w.cfg.MaxSide, decoder: decoding.NewWorker(memory, w.cfg.Limits)}
 	})
 	defer ahead.wait()
 	defer cancel()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 
+	"github.com/seed-436d2970/pixpro/augment/decode"
 	"github.com/seed-436d2970/pixpro/internal/atomicfile"
 	"github.com/seed-436d2970/pixpro/internal/figure"
 	"github.com/seed-436d2970/pixpro/pipeline"
@@ -61,7 +62,7 @@ func Run(ctx context.Context, o Options, l Listener) (last Metrics, err error) {
 	// Cancelling ctx ends the trainer's loop, which closes the pipeline here.
 	p, err := pipeline.Open(context.WithoutCancel(ctx), pipeline.Config{
 		Dataset: dataset, Recipe: recipe, Size: o.Size, BatchSize: o.BatchSize, Seed: o.Seed,
-		Epochs: o.Epochs, Workers: o.Workers, Start: t.Position(), Listener: l,
+		Epochs: o.Epochs, Workers: o.Workers, Limits: decode.Limits{MaxPixels: int64(o.MaxPixels), MaxTime: o.MaxDecodeTime}, Start: t.Position(), Listener: l,
 	})
 	if err != nil {
 		return last, fmt.Errorf("train: %w", err)

@@ -19,18 +19,18 @@ var (
 	// format, or a file that is damaged or cut off (often io.ErrUnexpectedEOF,
 	// too).
 	ErrFormat = errors.New("cannot decode image")
-	// ErrTooLarge is an image of more pixels than Decoder.MaxPixels.
+	// ErrTooLarge is an image that takes more than Limits allow.
 	ErrTooLarge = errors.New("image too large")
 )
-
-// DefaultMaxPixels is the size beyond which Pillow refuses an image as a
-// decompression bomb: half a gigabyte at three bytes a pixel.
-const DefaultMaxPixels = 178_956_970
 
 // Decoder decodes images one after another, with working memory that it keeps.
 // The zero value is ready. It belongs to one goroutine at a time.
 type Decoder struct {
-	MaxPixels int64 // 0 = DefaultMaxPixels
+	Limits
+	// Reserve, if it is set, is asked before anything is allocated for an image,
+	// with the bytes that decoding takes at most, those of the result included. Its
+	// error ends the call.
+	Reserve func(bytes int64) error
 
 	portable bool       // leaves libjpeg-turbo alone
 	chroma   [2][]uint8 // Cb and Cr of one row, upsampled
@@ -58,12 +58,14 @@ func (d *Decoder) DecodeScaled(data []byte, dst *augment.Image, divisor int) err
 	if err != nil {
 		return err
 	}
-	limit := d.MaxPixels
-	if limit == 0 {
-		limit = DefaultMaxPixels
+	c, err := d.Limits.check(h, data)
+	if err != nil {
+		return err
 	}
-	if pixels := int64(h.Width) * int64(h.Height); pixels > limit {
-		return fmt.Errorf("decode: %w: %s of %d x %d is %d pixels, the limit is %d", ErrTooLarge, h.Format, h.Width, h.Height, pixels, limit)
+	if d.Reserve != nil {
+		if err := d.Reserve(c.memory); err != nil {
+			return err
+		}
 	}
 	if err := d.decode(h, data, dst, divisor); err != nil {
 		return fmt.Errorf("decode: %w: %s of %d x %d pixels: %w", ErrFormat, h.Format, h.Width, h.Height, err)
@@ -114,10 +116,12 @@ func (h Header) fits(data []byte) bool {
 		most = 8 * 1032 / bits // deflated as far as deflate can
 	case "bmp":
 		most = 8 // a bit a pixel
+	case "gif":
+		most = 4096 // of a string of LZW's, whose codes take 12 bits then
 	default:
 		return true // an even image takes no bits a pixel
 	}
-	return int64(h.Width)*int64(h.Height) <= most*int64(len(data))
+	return h.pixels() <= most*int64(len(data))
 }
 
 // decodeRaster is for formats whose decoder keeps the stored samples.
@@ -130,11 +134,12 @@ func decodeRaster(decode func(io.Reader) (image.Image, error), data []byte, dst 
 }
 
 // guard calls a decoder of somebody else's. A panic in one, met before on
-// damaged files, must not end a run over millions of images.
+// damaged files, must not end a run over millions of images; what it says is of
+// no use to whoever has the file.
 func guard[T any](decode func(io.Reader) (T, error), r io.Reader) (v T, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("decoder panicked: %v", p)
+			err = errors.New("the decoder stopped on it: the file is damaged, or made to do harm")
 		}
 	}()
 	return decode(r)

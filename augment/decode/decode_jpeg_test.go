@@ -148,7 +148,7 @@ func FuzzDecodeBoth(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte, scale uint8) {
 		for _, portable := range []bool{false, true} {
-			d := Decoder{MaxPixels: 1 << 20, portable: portable}
+			d := Decoder{Limits: Limits{MaxPixels: 1 << 20}, portable: portable}
 			var m augment.Image
 			err := d.DecodeScaled(data, &m, 1<<(scale%4))
 			if err != nil {

@@ -14,7 +14,7 @@ func FuzzDecode(f *testing.F) {
 	for _, path := range rareKinds(f) {
 		f.Add(readFile(f, path))
 	}
-	used := Decoder{MaxPixels: 1 << 16}
+	used := Decoder{Limits: Limits{MaxPixels: 1 << 16}}
 	var m augment.Image
 	f.Fuzz(func(t *testing.T, data []byte) {
 		original := bytes.Clone(data)
@@ -33,7 +33,7 @@ func FuzzDecode(f *testing.F) {
 			t.Fatalf("image of %d x %d with %d bytes, header %+v, %v", m.Width, m.Height, len(m.Pix), h, headerErr)
 		}
 		var again augment.Image
-		fresh := Decoder{MaxPixels: 1 << 16}
+		fresh := Decoder{Limits: Limits{MaxPixels: 1 << 16}}
 		if err := fresh.Decode(data, &again); err != nil || !bytes.Equal(again.Pix, m.Pix) {
 			t.Fatalf("decoded again it differs: %v", err)
 		}

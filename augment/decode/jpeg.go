@@ -15,6 +15,7 @@ import (
 // jpegHeader is what stands before the first scan of a JPEG file.
 type jpegHeader struct {
 	width, height int
+	progressive   bool
 	components    []jpegComponent
 	adobe         int // where the colour transform of the Adobe marker is, 0 if there is none
 }
@@ -36,7 +37,7 @@ type segment struct {
 const (
 	markerRST0, markerSOI, markerEOI, markerSOS = 0xD0, 0xD8, 0xD9, 0xDA
 	markerDHT, markerJPG, markerDAC, markerDQT  = 0xC4, 0xC8, 0xCC, 0xDB
-	markerTEM, markerAPP14                      = 0x01, 0xEE
+	markerSOF2, markerTEM, markerAPP14          = 0xC2, 0x01, 0xEE
 )
 
 // segments walks a JPEG file up to its end or to where it is damaged. Bytes
@@ -90,7 +91,8 @@ func readJPEGHeader(data []byte) (jpegHeader, error) {
 		}
 		h.height = int(s.body[1])<<8 | int(s.body[2])
 		h.width = int(s.body[3])<<8 | int(s.body[4])
-		h.components = nil
+		h.progressive = s.marker == markerSOF2
+		h.components = make([]jpegComponent, 0, s.body[5])
 		for i := range int(s.body[5]) {
 			h.components = append(h.components, jpegComponent{s.body[6+3*i], s.body[7+3*i], s.body[8+3*i]})
 		}
@@ -165,7 +167,7 @@ func (d *Decoder) decodeJPEG(data []byte, dst *augment.Image, divisor int) error
 	if !errors.As(err, &warning) {
 		return err
 	}
-	if err := d.decodeJPEGInGo(data, new(augment.Image), &h); err != nil {
+	if _, err := readJPEGInGo(data, &h); err != nil {
 		return fmt.Errorf("%w: %w", warning, err)
 	}
 	return nil
@@ -195,11 +197,7 @@ func (d *Decoder) decodeTurbo(library *turboLibrary, data []byte, dst *augment.I
 
 // decodeJPEGInGo decodes with image/jpeg, and converts colours as libjpeg does.
 func (d *Decoder) decodeJPEGInGo(data []byte, dst *augment.Image, h *jpegHeader) error {
-	r := io.Reader(bytes.NewReader(data))
-	if len(h.components) == 4 {
-		r = h.withoutTransform(data)
-	}
-	m, err := guard(jpeg.Decode, r)
+	m, err := readJPEGInGo(data, h)
 	if err != nil {
 		return err
 	}
@@ -211,6 +209,14 @@ func (d *Decoder) decodeJPEGInGo(data []byte, dst *augment.Image, h *jpegHeader)
 	default: // grey, or a file that stores RGB
 		return copyRaster(dst, m)
 	}
+}
+
+func readJPEGInGo(data []byte, h *jpegHeader) (image.Image, error) {
+	r := io.Reader(bytes.NewReader(data))
+	if len(h.components) == 4 {
+		r = h.withoutTransform(data)
+	}
+	return guard(jpeg.Decode, r)
 }
 
 // withoutTransform presents a file of four components as one whose Adobe marker

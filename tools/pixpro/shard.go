@@ -20,6 +20,7 @@ func newShard() *cobra.Command {
 		inputs []string
 		size   = byteSize(256 << 20)
 		maxBad = share(0.01)
+		limits limitFlags
 		asJSON bool
 	)
 	cmd := &cobra.Command{
@@ -58,7 +59,7 @@ inputs or settings than before, --resume refuses.`,
 			}
 			cfg.In, cfg.MoreIn = inputs[0], inputs[1:]
 			cfg.ShardSize = int64(size)
-			cfg.MaxBad = float64(maxBad)
+			cfg.MaxBad, cfg.Limits = float64(maxBad), limits.Limits
 			if maxBad == 0 {
 				cfg.MaxBad = -1 // 0 is the default there
 			}
@@ -78,6 +79,7 @@ inputs or settings than before, --resume refuses.`,
 	f.Uint64Var(&cfg.Seed, "seed", 0, "seed of --order shuffle")
 	f.IntVar(&cfg.MaxSide, "max-side", 0, "shrink longer sides to so many pixels, as JPEGs of quality 90 (default: images stay as they came)")
 	f.StringVar((*string)(&cfg.Check), "check", string(shards.CheckHeader), "header, or decode: every pixel")
+	limits.add(f)
 	f.Var(&maxBad, "max-bad", "share of bad images that stops the run, such as 0.02 or 2%")
 	f.IntVar(&cfg.Workers, "workers", 0, "files read at once (default: one a core)")
 	f.BoolVar(&cfg.Resume, "resume", false, "finish what an interrupted run began")

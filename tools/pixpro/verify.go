@@ -15,6 +15,7 @@ func newVerify() *cobra.Command {
 	var (
 		dir    string
 		deep   bool
+		limits limitFlags
 		asJSON bool
 	)
 	cmd := &cobra.Command{
@@ -34,7 +35,7 @@ The exit code is 0 if all is well and 1 if there are faults.`,
 			boundMemory()
 			bar := newProgress("verifying", 0, true)
 			var last shards.VerifyProgress
-			report, err := shards.Verify(cmd.Context(), dir, shards.VerifyConfig{Deep: deep, Listener: func(e shards.Event) {
+			report, err := shards.Verify(cmd.Context(), dir, shards.VerifyConfig{Deep: deep, Limits: limits.Limits, Listener: func(e shards.Event) {
 				if p, ok := e.(shards.VerifyProgress); ok {
 					last = p
 					bar.set(p.Bytes, p.TotalBytes, "")
@@ -64,6 +65,7 @@ The exit code is 0 if all is well and 1 if there are faults.`,
 	}
 	cmd.Flags().StringVar(&dir, "shards", "", "folder of shards")
 	cmd.Flags().BoolVar(&deep, "deep", false, "decode every image, too")
+	limits.add(cmd.Flags())
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the report as JSON")
 	return cmd
 }

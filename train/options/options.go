@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/seed-436d2970/pixpro/augment"
+	"github.com/seed-436d2970/pixpro/augment/decode"
 	"github.com/seed-436d2970/pixpro/pipeline"
 	"github.com/seed-436d2970/pixpro/train/device"
 	"github.com/seed-436d2970/pixpro/train/model"
@@ -27,6 +28,9 @@ type Options struct {
 	Crop   float64 // least part of the image that a crop covers, 0 for the recipe's
 	// Workers are the goroutines that decode and augment; 0 is one a core.
 	Workers int
+	// What decoding one image may take: see decode.Limits.
+	MaxPixels     int
+	MaxDecodeTime time.Duration
 
 	Arch  string  // see model.Lookup
 	Stem  string  // one of model.Stems
@@ -86,6 +90,7 @@ const maxChannels = 1 << 16
 // Default is the paper's setting for PixPro, with a batch for one machine.
 func Default() Options {
 	return Options{
+		MaxPixels: decode.DefaultMaxPixels, MaxDecodeTime: decode.DefaultMaxTime,
 		Size: 224, Recipe: "byol",
 		Arch: "resnet50", Stem: model.StemImageNet, Width: 1,
 		Method: "pixpro", HeadHidden: 4096, HeadDim: 256, PixProMomentum: 0.99, PixProPositiveRatio: 0.7,
@@ -105,6 +110,8 @@ func (o *Options) Rows() []Row {
 	rows := []Row{
 		New("shards", &o.Shards, "folder of shards").In(Data).MayChange(),
 		New("workers", &o.Workers, "goroutines that decode and augment (0: one a core)", AtLeast(0)).In(Data).NotSaved(),
+		New("max-pixels", &o.MaxPixels, "larger images are bad, also such as take more than 4.5 bytes for each of these to decode", AtLeast(1)).In(Data),
+		New("max-decode-time", &o.MaxDecodeTime, "images that take longer to decode are bad, by an estimate that is the same on all machines", AtLeast(time.Nanosecond)).In(Data),
 
 		New("size", &o.Size, "side of a view in pixels", Within(1, pipeline.MaxSize)).In(Views),
 		New("recipe", &o.Recipe, "augmentation: "+alternatives(augment.RecipeNames())+", or a JSON file", readableRecipe).In(Views).MayChange(),
