@@ -17,7 +17,7 @@ const (
 	// maxImageBytes bounds one encoded image; what is larger is rejected.
 	maxImageBytes = 64 << 20
 	// windowBytes bounds the encoded bytes that were read ahead.
-	windowBytes = 64 << 20
+	windowBytes = 32 << 20
 	// windowFiles bounds the files that were read ahead, per worker.
 	windowFiles = 16
 )
@@ -115,7 +115,7 @@ func (r *readAhead) next(ctx context.Context) (*job, error) {
 
 func (r *readAhead) release(j *job) {
 	r.window.release(j.seq, j.held)
-	if j.buf != nil {
+	if j.buf != nil && cap(*j.buf) <= keptBuffer {
 		r.buffers.Put(j.buf)
 	}
 	j.data, j.buf = nil, nil

@@ -28,8 +28,8 @@ var (
 type Decoder struct {
 	Limits
 	// Reserve, if it is set, is asked before anything is allocated for an image,
-	// with the bytes that decoding takes at most, those of the result included. Its
-	// error ends the call.
+	// with the bytes that decoding takes at most, the encoded and the decoded image
+	// included. Its error ends the call.
 	Reserve func(bytes int64) error
 
 	portable bool       // leaves libjpeg-turbo alone

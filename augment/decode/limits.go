@@ -21,11 +21,11 @@ const mostScans = 100
 // bytes before any pixel is decoded, so that the same images are refused on every
 // machine and with every library.
 type Limits struct {
-	// MaxPixels bounds the pixels, and the memory: decoding may take as much as an
-	// ordinary photograph (baseline JPEG, 4:2:0) of so many pixels, which is 4.5
-	// bytes for each, 384 MiB by default. What takes more for a pixel is refused
-	// from fewer pixels on, by default from 57 million of a PNG and from 22 to 38
-	// million of a progressive JPEG. 0 = DefaultMaxPixels.
+	// MaxPixels bounds the pixels, and the memory: the encoded image and its
+	// decoding may take 4.5 bytes for each, 384 MiB by default, which an ordinary
+	// photograph (baseline JPEG, 4:2:0) takes beside its encoded bytes. What takes
+	// more for a pixel is refused from fewer pixels on, by default from 57 million of
+	// a PNG and from 22 to 38 million of a progressive JPEG. 0 = DefaultMaxPixels.
 	MaxPixels int64
 	// MaxTime bounds the time, at the speed of the decoders in Go on one core of
 	// the 2020s. 0 = DefaultMaxTime.
@@ -55,7 +55,11 @@ func (l Limits) withDefaults() Limits {
 }
 
 // memory is what decoding an image may take, in bytes.
-func (l Limits) memory() int64 { return 9 * min(l.MaxPixels, 1<<59) / 2 }
+func (l Limits) memory() int64 { return max(leastMemory, 9*min(l.MaxPixels, 1<<59)/2) }
+
+// leastMemory is what an image may always take, so that MaxPixels alone decides
+// about small ones.
+const leastMemory = 16 << 20
 
 // check returns what decoding an image takes, or an error of class ErrTooLarge if
 // that is more than the limits.
@@ -68,6 +72,7 @@ func (l Limits) check(h Header, data []byte) (cost, error) {
 		return tooLarge("has %d pixels, the limit (--max-pixels) is %d", pixels, l.MaxPixels)
 	}
 	c := h.cost(data)
+	c.memory += int64(len(data))
 	switch {
 	case c.scans > mostScans:
 		return tooLarge("has %d scans, the limit is %d", c.scans, mostScans)
@@ -83,7 +88,7 @@ func mebibytes(n int64) int64 { return (n + 1<<19) >> 20 }
 
 // cost is the most that decoding an image takes.
 type cost struct {
-	memory int64 // bytes, with those of the result
+	memory int64 // bytes, with those of the result, without those of the file
 	time   time.Duration
 	scans  int // of a JPEG
 }

@@ -47,6 +47,9 @@ func (w *Worker) reserve(bytes int64) error {
 		return err
 	}
 	w.needed, w.reserved = bytes, n
+	if bytes > w.memory.size {
+		debug.FreeOSMemory() // what smaller images left
+	}
 	return nil
 }
 
