@@ -3,7 +3,7 @@
 export GOEXPERIMENT ?= simd
 GO ?= go
 
-.PHONY: build test race fuzz examples demo interop check release cuda cuda-test cuda-check gpu-verify soak clean
+.PHONY: build test race fuzz examples demo interop check release cuda cuda-test cuda-check gpu-verify metamorphic soak clean
 
 build: ## the program, at bin/pixpro
 	$(GO) build -o bin/pixpro ./tools/pixpro
@@ -25,6 +25,9 @@ fuzz: ## every fuzz target on its seeds and COUNT inputs made of them
 examples: ## the modules in examples/, which use PixPro as others do
 	cd examples/augment && $(GO) vet ./...
 	cd examples/train && $(GO) vet ./... && out=$$(mktemp -d) && $(GO) run . $$out && test -s $$out/backbone.safetensors && rm -r $$out
+
+metamorphic: ## COUNT random sequences of stops, kills, damage and resumptions; SEED=… repeats those of a failure
+	PIXPRO_METAMORPHIC=$(COUNT) PIXPRO_METAMORPHIC_SEED=$(SEED) $(GO) test -count=1 -timeout=0 -v -run=TestMetamorphic ./tools/pixpro
 
 MINUTES ?= 10
 soak: ## streams, training and evaluation for MINUTES; fails on a trend; curves in bin/soak

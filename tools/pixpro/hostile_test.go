@@ -54,6 +54,9 @@ func TestHostileImages(t *testing.T) {
 			t.Fatal(err)
 		}
 		checkWords(t, string(rejected))
+		if decoder != "" {
+			continue
+		}
 		runHostile(t, decoder, "verify", "--shards", out, "--deep")
 
 		all := filepath.Join(t.TempDir(), "all") // also what cannot be decoded

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
@@ -29,6 +30,9 @@ const (
 func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) == "" {
 		os.Exit(m.Run())
+	}
+	if at, err := strconv.ParseInt(os.Getenv(dieAt), 10, 64); err == nil {
+		dieOnFiles(at)
 	}
 	code := run(context.Background(), os.Args[1:])
 	if os.Getenv(sayPeak) != "" {

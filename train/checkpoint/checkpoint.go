@@ -439,6 +439,9 @@ func Prune(files FS, output string, keep int, step int64, sound func(name string
 		return err
 	}
 	root := filepath.Join(output, Folder)
+	if err := removeTemporary(files, root); err != nil {
+		return fmt.Errorf("remove old checkpoint: %w", err)
+	}
 	kept := 0
 	for _, name := range slices.Backward(names) {
 		switch {
