@@ -28,14 +28,11 @@ func TestEveryOperationFails(t *testing.T) {
 	whole, _ := shardInto(t, cfg)
 	want := digests(t, whole)
 
-	run := func(failAt int, powerCut, resume bool, out string) (*atomicfiletest.FS, error) {
-		fsys := &atomicfiletest.FS{FailAt: failAt, PowerCut: powerCut}
+	run := func(failAt int, stays, resume bool, out string) (*atomicfiletest.FS, error) {
+		fsys := &atomicfiletest.FS{FailAt: failAt, Stays: stays}
 		cfg := cfg
 		cfg.Out, cfg.Resume, cfg.fs = out, resume, fsys
 		_, _, err := Write(context.Background(), cfg)
-		if powerCut {
-			err = errors.Join(err, fsys.LoseUnflushed())
-		}
 		return fsys, err
 	}
 	fsys, err := run(0, false, false, filepath.Join(t.TempDir(), "out"))
@@ -50,16 +47,16 @@ func TestEveryOperationFails(t *testing.T) {
 	if testing.Short() {
 		stride = 5
 	}
-	for _, powerCut := range []bool{false, true} {
+	for _, stays := range []bool{false, true} {
 		for n := 1; n <= total; n += stride {
-			where := fmt.Sprintf("operation %d of %d (%s) fails, power cut %v", n, total, fsys.Operations[n-1], powerCut)
+			where := fmt.Sprintf("operation %d of %d (%s) fails, and all that follow: %v", n, total, fsys.Operations[n-1], stays)
 			out := filepath.Join(t.TempDir(), "out")
-			if _, err := run(n, powerCut, false, out); !errors.Is(err, atomicfiletest.ErrInjected) {
+			if _, err := run(n, stays, false, out); !errors.Is(err, atomicfiletest.ErrInjected) {
 				t.Errorf("%s: error is %v", where, err)
 			}
 			checkUnfinished(t, where, out, want)
 			// The second run is disturbed too, at another place.
-			if _, err := run(1+n*7%total, powerCut, true, out); err != nil && !errors.Is(err, atomicfiletest.ErrInjected) {
+			if _, err := run(1+n*7%total, stays, true, out); err != nil && !errors.Is(err, atomicfiletest.ErrInjected) {
 				t.Errorf("%s, then another: %v", where, err)
 			}
 			checkUnfinished(t, where+", then another", out, want)

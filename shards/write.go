@@ -215,7 +215,7 @@ type writer struct {
 
 // runLocked runs as the only writer of Out.
 func (w *writer) runLocked(ctx context.Context) (m Manifest, err error) {
-	held, err := lock.Folder(ctx, w.cfg.Out, w.cfg.Wait, w.cfg.Listener)
+	held, err := lock.Folder(ctx, w.cfg.Out, func(dir string) error { return atomicfile.MakeDir(w.cfg.fs, dir) }, w.cfg.Wait, w.cfg.Listener)
 	if err != nil {
 		return m, err
 	}
@@ -345,9 +345,6 @@ func (w *writer) begin(ctx context.Context, before *state, list *listing) ([]ing
 			return nil, err
 		}
 		return w.keepShards(ctx, before.Shards, list)
-	}
-	if err := w.cfg.fs.MkdirAll(w.cfg.Out); err != nil {
-		return nil, err
 	}
 	if err := w.state.write(w.cfg.fs, w.cfg.Out); err != nil {
 		return nil, err

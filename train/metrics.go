@@ -60,11 +60,11 @@ func readMetrics(output string, last int64) ([]Metrics, error) {
 }
 
 // metricsWriter appends to metrics.jsonl.
-type metricsWriter struct{ file *os.File }
+type metricsWriter struct{ file atomicfile.Handle }
 
 // openMetrics starts the file anew after the given step: what a run before
 // did after the checkpoint that this one goes on from is dropped.
-func openMetrics(output string, step int64) (*metricsWriter, error) {
+func openMetrics(files atomicfile.FS, output string, step int64) (*metricsWriter, error) {
 	path := filepath.Join(output, MetricsFile)
 	var kept bytes.Buffer
 	enc := json.NewEncoder(&kept)
@@ -83,10 +83,10 @@ func openMetrics(output string, step int64) (*metricsWriter, error) {
 			}
 		}
 	}
-	if err := atomicfile.WriteFile(path, kept.Bytes()); err != nil {
+	if err := atomicfile.WriteFileOn(files, path, kept.Bytes()); err != nil {
 		return nil, fmt.Errorf("train: metrics: %w", err)
 	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+	f, err := files.Append(path)
 	if err != nil {
 		return nil, fmt.Errorf("train: metrics: %w", err)
 	}

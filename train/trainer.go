@@ -13,6 +13,7 @@ import (
 
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/seed-436d2970/pixpro/augment"
+	"github.com/seed-436d2970/pixpro/internal/atomicfile"
 	"github.com/seed-436d2970/pixpro/internal/lock"
 	"github.com/seed-436d2970/pixpro/pipeline"
 	"github.com/seed-436d2970/pixpro/train/checkpoint"
@@ -231,7 +232,7 @@ func (t *Trainer) Run(ctx context.Context, src Source) (err error) {
 	if err := t.completeSave(); err != nil {
 		return err
 	}
-	metrics, err := openMetrics(t.cfg.Output, t.step)
+	metrics, err := openMetrics(t.files, t.cfg.Output, t.step)
 	if err != nil {
 		return err
 	}
@@ -288,7 +289,7 @@ func (t *Trainer) Run(ctx context.Context, src Source) (err error) {
 
 // lockOutput makes a run the only writer of its output.
 func lockOutput(ctx context.Context, o *Options, l Listener) (*lock.Lock, error) {
-	held, err := lock.Folder(ctx, o.Output, o.Wait, l)
+	held, err := lock.Folder(ctx, o.Output, func(dir string) error { return atomicfile.MakeDir(atomicfile.OS, dir) }, o.Wait, l)
 	if err != nil && ctx.Err() == nil {
 		err = fmt.Errorf("train: output: %w", err)
 	}

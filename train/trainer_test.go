@@ -64,6 +64,12 @@ func trainWith(t *testing.T, cfg Options, stop int, files atomicfile.FS) error {
 // trainOn is trainWith on a device.
 func trainOn(t *testing.T, d device.Device, cfg Options, stop int, files atomicfile.FS) error {
 	t.Helper()
+	return trainListening(t, d, cfg, stop, files, func(Event) {})
+}
+
+// trainListening is trainOn with a listener.
+func trainListening(t *testing.T, d device.Device, cfg Options, stop int, files atomicfile.FS, l Listener) error {
+	t.Helper()
 	dataset, err := shards.Open(cfg.Shards)
 	if err != nil {
 		t.Fatal(err)
@@ -72,6 +78,7 @@ func trainOn(t *testing.T, d device.Device, cfg Options, stop int, files atomicf
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	run, err := New(d, cfg, func(e Event) {
+		l(e)
 		switch e.(type) {
 		case UnsoundCheckpoint:
 			t.Log(e)

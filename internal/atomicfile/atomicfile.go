@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -97,6 +98,28 @@ func WriteFileOn(fsys FS, path string, data []byte) error {
 		return errors.Join(err, f.Close())
 	}
 	return f.Commit()
+}
+
+// MakeDir makes a folder, with those that it lies in, such that it survives a loss
+// of power.
+func MakeDir(fsys FS, path string) error {
+	var in []string // folders that get a new one
+	for dir := filepath.Clean(path); ; {
+		_, err := os.Stat(dir)
+		parent := filepath.Dir(dir)
+		if !errors.Is(err, fs.ErrNotExist) || parent == dir {
+			break
+		}
+		in = append(in, parent)
+		dir = parent
+	}
+	err := fsys.MkdirAll(path)
+	for _, dir := range in {
+		if err == nil {
+			err = fsys.SyncDir(dir)
+		}
+	}
+	return err
 }
 
 // RenameDir gives a folder whose files are flushed its final name, which must

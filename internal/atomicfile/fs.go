@@ -11,6 +11,7 @@ import (
 // whose n-th operation fails.
 type FS interface {
 	Create(path string) (Handle, error) // an empty file, whatever was there
+	Append(path string) (Handle, error) // a file that is there, at its end
 	Rename(from, to string) error       // replaces what is at to
 	Remove(path string) error
 	RemoveAll(path string) error // a folder with all that is in it, if it is there
@@ -36,6 +37,14 @@ func (osFS) Create(path string) (Handle, error) {
 		return nil, err
 	}
 	return &osHandle{File: f}, nil
+}
+
+func (osFS) Append(path string) (Handle, error) {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
 }
 
 // osHandle has the system write to the device while the program still writes

@@ -77,13 +77,13 @@ type Lock struct {
 	folder string // that was made for the lock, or ""
 }
 
-// Folder locks a folder, which is made if need be. If another process has the
+// Folder locks a folder, which mkdir makes if need be. If another process has the
 // lock, it waits for up to wait, which l is told of, and fails with a
 // *HeldError.
-func Folder(ctx context.Context, dir string, wait time.Duration, l event.Listener) (*Lock, error) {
+func Folder(ctx context.Context, dir string, mkdir func(dir string) error, wait time.Duration, l event.Listener) (*Lock, error) {
 	_, err := os.Stat(dir)
 	made := errors.Is(err, fs.ErrNotExist)
-	if err := os.MkdirAll(dir, 0o777); err != nil {
+	if err := mkdir(dir); err != nil {
 		return nil, err
 	}
 	k, err := acquire(ctx, dir, filepath.Join(dir, FolderName), wait, l)

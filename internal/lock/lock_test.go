@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 	if dir == "" {
 		os.Exit(m.Run())
 	}
-	k, err := Folder(context.Background(), dir, 0, nil)
+	k, err := Folder(context.Background(), dir, mkdir, 0, nil)
 	if err != nil {
 		os.Stdout.WriteString(err.Error() + "\n")
 		os.Exit(1)
@@ -68,7 +68,7 @@ func hold(t *testing.T, dir string) (holder *exec.Cmd, end func()) {
 func TestSecondProcessIsRefused(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "run")
 	holder, end := hold(t, dir)
-	_, err := Folder(t.Context(), dir, 0, nil)
+	_, err := Folder(t.Context(), dir, mkdir, 0, nil)
 	var held *HeldError
 	if !errors.As(err, &held) || held.Holder.PID != holder.Process.Pid {
 		t.Fatalf("a second process gets %v, want the first one's number %d", err, holder.Process.Pid)
@@ -84,7 +84,7 @@ func TestSecondProcessIsRefused(t *testing.T) {
 	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a folder that was made for the lock alone is still there: %v", err)
 	}
-	k, err := Folder(t.Context(), dir, 0, nil)
+	k, err := Folder(t.Context(), dir, mkdir, 0, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +111,7 @@ func TestKilledHolder(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(dir, FolderName)); err != nil {
 		t.Fatal(err)
 	}
-	k, err := Folder(t.Context(), dir, 0, nil)
+	k, err := Folder(t.Context(), dir, mkdir, 0, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +125,7 @@ func TestWait(t *testing.T) {
 	dir := t.TempDir()
 	_, end := hold(t, dir)
 	told := 0
-	k, err := Folder(t.Context(), dir, time.Hour, func(e event.Event) {
+	k, err := Folder(t.Context(), dir, mkdir, time.Hour, func(e event.Event) {
 		if _, ok := e.(Waiting); !ok {
 			t.Errorf("told of %v", e)
 		}
@@ -138,12 +138,12 @@ func TestWait(t *testing.T) {
 	defer k.Release()
 
 	var held *HeldError
-	if _, err := Folder(t.Context(), dir, 2*poll, nil); !errors.As(err, &held) {
+	if _, err := Folder(t.Context(), dir, mkdir, 2*poll, nil); !errors.As(err, &held) {
 		t.Errorf("after the wait: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := Folder(ctx, dir, time.Hour, nil); !errors.Is(err, context.Canceled) {
+	if _, err := Folder(ctx, dir, mkdir, time.Hour, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled while it waits: %v", err)
 	}
 }
@@ -212,7 +212,7 @@ func TestOneAtATime(t *testing.T) {
 // TestUnreadableHolder has a lock's file that says nothing.
 func TestUnreadableHolder(t *testing.T) {
 	dir := t.TempDir()
-	k, err := Folder(t.Context(), dir, 0, nil)
+	k, err := Folder(t.Context(), dir, mkdir, 0, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -220,7 +220,9 @@ func TestUnreadableHolder(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, FolderName), []byte("{"), 0o666); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Folder(t.Context(), dir, 0, nil); err == nil || !strings.Contains(err.Error(), "another process") {
+	if _, err := Folder(t.Context(), dir, mkdir, 0, nil); err == nil || !strings.Contains(err.Error(), "another process") {
 		t.Errorf("a holder that is not known gives %v", err)
 	}
 }
+
+func mkdir(dir string) error { return os.MkdirAll(dir, 0o777) }

@@ -277,6 +277,11 @@ func (d *dying) Create(path string) (atomicfile.Handle, error) {
 	h, err := d.FS.Create(path)
 	return dyingHandle{h, d}, err
 }
+func (d *dying) Append(path string) (atomicfile.Handle, error) {
+	d.step()
+	h, err := d.FS.Append(path)
+	return dyingHandle{h, d}, err
+}
 func (d *dying) Rename(from, to string) error { d.step(); return d.FS.Rename(from, to) }
 func (d *dying) Remove(path string) error     { d.step(); return d.FS.Remove(path) }
 func (d *dying) RemoveAll(path string) error  { d.step(); return d.FS.RemoveAll(path) }

@@ -453,11 +453,10 @@ func Prune(files FS, output string, keep int, step int64, sound func(name string
 		default:
 			// Under a temporary name first: what has a checkpoint's name is whole.
 			gone := filepath.Join(root, temporary+name)
-			err := files.Rename(filepath.Join(root, name), gone)
-			if err == nil {
-				err = files.RemoveAll(gone)
+			if err := atomicfile.RenameDir(files, filepath.Join(root, name), gone); err != nil {
+				return fmt.Errorf("remove old checkpoint: %w", err)
 			}
-			if err != nil {
+			if err := files.RemoveAll(gone); err != nil {
 				return fmt.Errorf("remove old checkpoint: %w", err)
 			}
 		}

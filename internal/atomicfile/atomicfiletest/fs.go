@@ -1,13 +1,11 @@
-// Package atomicfiletest has a file system that fails, for tests of programs
-// that write by package atomicfile.
+// Package atomicfiletest has a file system that fails, and one that loses what
+// was not flushed, for tests of programs that write by package atomicfile.
 package atomicfiletest
 
 import (
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/seed-436d2970/pixpro/internal/atomicfile"
 )
@@ -19,13 +17,11 @@ var ErrInjected = errors.New("injected")
 // write that fails has written half, as on a full disk. It has one user at a
 // time.
 type FS struct {
-	FailAt   int  // counted from 1; 0 never fails
-	PowerCut bool // nothing works after the failure, and LoseUnflushed loses data
+	FailAt int  // counted from 1; 0 never fails
+	Stays  bool // nothing works after the failure
 
 	Operations []string // all that were asked for
 	Failed     string   // the first that failed, empty if none did
-
-	dirty map[string]bool // files with content that was not flushed
 }
 
 var _ atomicfile.FS = (*FS)(nil)
@@ -35,7 +31,7 @@ func (f *FS) step(operation, path string) error {
 	name := operation + " " + filepath.Base(path)
 	f.Operations = append(f.Operations, name)
 	done := len(f.Operations)
-	if done == f.FailAt || f.PowerCut && f.Failed != "" {
+	if done == f.FailAt || f.Stays && f.Failed != "" {
 		if f.Failed == "" {
 			f.Failed = name
 		}
@@ -44,30 +40,19 @@ func (f *FS) step(operation, path string) error {
 	return nil
 }
 
-// move changes the names of what was not flushed below from; an empty to
-// forgets it.
-func (f *FS) move(from, to string) {
-	for path, dirty := range f.dirty {
-		rest, below := strings.CutPrefix(path, from)
-		if !below || rest != "" && rest[0] != filepath.Separator {
-			continue
-		}
-		delete(f.dirty, path)
-		if to != "" {
-			f.dirty[to+rest] = dirty
-		}
-	}
-}
-
 func (f *FS) Create(path string) (atomicfile.Handle, error) {
 	if err := f.step("create", path); err != nil {
 		return nil, err
 	}
 	h, err := atomicfile.OS.Create(path)
-	if f.dirty == nil {
-		f.dirty = map[string]bool{}
+	return &handle{Handle: h, fs: f, path: path}, err
+}
+
+func (f *FS) Append(path string) (atomicfile.Handle, error) {
+	if err := f.step("append to", path); err != nil {
+		return nil, err
 	}
-	f.dirty[path] = true
+	h, err := atomicfile.OS.Append(path)
 	return &handle{Handle: h, fs: f, path: path}, err
 }
 
@@ -75,7 +60,6 @@ func (f *FS) Rename(from, to string) error {
 	if err := f.step("rename", from); err != nil {
 		return err
 	}
-	f.move(from, to)
 	return atomicfile.OS.Rename(from, to)
 }
 
@@ -83,7 +67,6 @@ func (f *FS) Remove(path string) error {
 	if err := f.step("remove", path); err != nil {
 		return err
 	}
-	f.move(path, "")
 	return atomicfile.OS.Remove(path)
 }
 
@@ -91,7 +74,6 @@ func (f *FS) RemoveAll(path string) error {
 	if err := f.step("remove", path); err != nil {
 		return err
 	}
-	f.move(path, "")
 	return atomicfile.OS.RemoveAll(path)
 }
 
@@ -102,18 +84,11 @@ func (f *FS) MkdirAll(path string) error {
 	return atomicfile.OS.MkdirAll(path)
 }
 
-// SyncDir only counts: LoseUnflushed stands for the disk.
-func (f *FS) SyncDir(path string) error { return f.step("sync folder", path) }
-
-// LoseUnflushed leaves what a disk has after the power is cut.
-func (f *FS) LoseUnflushed() error {
-	var errs []error
-	for path, dirty := range f.dirty {
-		if dirty {
-			errs = append(errs, os.Truncate(path, 0))
-		}
+func (f *FS) SyncDir(path string) error {
+	if err := f.step("sync folder", path); err != nil {
+		return err
 	}
-	return errors.Join(errs...)
+	return atomicfile.OS.SyncDir(path)
 }
 
 type handle struct {
@@ -127,7 +102,6 @@ func (h *handle) Write(p []byte) (int, error) {
 		n, _ := h.Handle.Write(p[:len(p)/2])
 		return n, err
 	}
-	h.fs.dirty[h.path] = true
 	return h.Handle.Write(p)
 }
 
@@ -135,8 +109,7 @@ func (h *handle) Sync() error {
 	if err := h.fs.step("sync", h.path); err != nil {
 		return err
 	}
-	h.fs.dirty[h.path] = false
-	return nil
+	return h.Handle.Sync()
 }
 
 // Close always closes, so that a test leaves no files open.
