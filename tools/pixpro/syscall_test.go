@@ -223,12 +223,11 @@ func (w *failing) fresh() {
 	}
 }
 
-// failures runs a command undisturbed and lists what can fail in it.
-func (w *failing) failures(command int) []failure {
+// undisturbed runs a command and keeps its result.
+func (w *failing) undisturbed(c *failingCommand, strace ...string) (log string) {
 	w.t.Helper()
-	c := &w.commands[command]
 	w.fresh()
-	code, said, log := w.run(c.args, "-e", "trace=openat,renameat,unlinkat,mkdirat")
+	code, said, log := w.run(c.args, strace...)
 	if code != 0 {
 		w.t.Fatalf("%v: %s", c.args, said)
 	}
@@ -236,6 +235,14 @@ func (w *failing) failures(command int) []failure {
 	if c.want, err = c.result(); err != nil {
 		w.t.Fatal(err)
 	}
+	return log
+}
+
+// failures runs a command undisturbed and lists what can fail in it.
+func (w *failing) failures(command int) []failure {
+	w.t.Helper()
+	c := &w.commands[command]
+	log := w.undisturbed(c, "-e", "trace=openat,renameat,unlinkat,mkdirat")
 	paths := map[string]bool{}
 	for _, m := range regexp.MustCompile(`"(/[^"]*)"`).FindAllStringSubmatch(log, -1) {
 		if strings.HasPrefix(m[1], w.given) || strings.HasPrefix(m[1], w.made) {
@@ -279,7 +286,9 @@ func (c *failingCommand) about(calls string) []string {
 	return options
 }
 
-func (f failure) String() string { return fmt.Sprintf("%s: call %d of %s: %s", f.name, f.n, f.call, f.err) }
+func (f failure) String() string {
+	return fmt.Sprintf("%s: call %d of %s: %s", f.name, f.n, f.call, f.err)
+}
 
 // try runs a command with a failure.
 func (w *failing) try(f failure) {
@@ -288,23 +297,30 @@ func (w *failing) try(f failure) {
 	code, said, log := w.run(c.args, append(c.about(f.call), "-e", fmt.Sprintf("inject=%s:error=%s:when=%d", f.call, f.err, f.n))...)
 	injected := strings.Count(log, "(INJECTED)")
 	w.injected[c.name+" "+f.call] += injected
-	w.look(c, f, code, said, injected)
+	if code != 0 && (f.err == "EINTR" || injected == 0) {
+		w.t.Errorf("%s: an interrupted call is not made again, or no call failed: %s", c.name, said)
+	}
+	w.look(c, code, said)
+	w.repeat(c, code)
+}
+
+// repeat runs a command again that ended with an error.
+func (w *failing) repeat(c *failingCommand, code int) {
+	w.t.Helper()
 	if code == 0 {
 		w.well++
 		return
 	}
 	w.ended++
-	if f.err == "EINTR" {
-		w.t.Errorf("%s: an interrupted call is not made again: %s", c.name, said)
-	}
-	if code, said, _ = w.run(append(slices.Clone(c.args), c.again...)); code != 0 {
+	code, said, _ := w.run(append(slices.Clone(c.args), c.again...))
+	if code != 0 {
 		w.t.Errorf("%s: repeated: %s", c.name, said)
 	}
-	w.look(c, f, code, said, 0)
+	w.look(c, code, said)
 }
 
 // look checks what a run said and left.
-func (w *failing) look(c *failingCommand, f failure, code int, said string, injected int) {
+func (w *failing) look(c *failingCommand, code int, said string) {
 	w.t.Helper()
 	checkWords(w.t, said)
 	if err := c.check(); err != nil {
@@ -317,7 +333,80 @@ func (w *failing) look(c *failingCommand, f failure, code int, said string, inje
 		}
 		return
 	}
-	if code != 1 || injected == 0 || strings.Count(strings.TrimSpace(said), "\n") > 2 || !strings.Contains(said, "pixpro: ") {
-		w.t.Errorf("%s: exit code %d after %d calls failed: %s", c.name, code, injected, said)
+	if code != 1 || strings.Count(strings.TrimSpace(said), "\n") > 2 || !strings.Contains(said, "pixpro: ") {
+		w.t.Errorf("%s: exit code %d: %s", c.name, code, said)
 	}
+}
+
+// TestFullDisks runs the program where writes stop in the middle: at the user's
+// limit for a file's size, and on file systems that are too small.
+func TestFullDisks(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it is the program that is tested, not its goroutines; make test runs it")
+	}
+	if runtime.GOOS != "linux" {
+		t.Skip("limits and file systems are set up as on Linux")
+	}
+	w := newFailing(t)
+	for i := range w.commands {
+		w.t = t
+		if w.undisturbed(&w.commands[i]); w.commands[i].want == nil {
+			continue // it writes nothing
+		}
+		c := &w.commands[i]
+		size := int64(0) // of the largest file
+		err := filepath.WalkDir(w.made, func(_ string, e os.DirEntry, err error) error {
+			if err != nil || e.IsDir() {
+				return err
+			}
+			info, err := e.Info()
+			if err == nil {
+				size = max(size, info.Size())
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Run(c.name+" at the limit of a file's size", func(t *testing.T) {
+			w.t = t
+			for part := range int64(8) {
+				w.fresh()
+				limit := fmt.Sprintf("ulimit -f %d; exec \"$0\" \"$@\"", size*part/8/512)
+				cmd := exec.CommandContext(t.Context(), "sh", append([]string{"-c", limit, os.Args[0]}, c.args...)...)
+				cmd.Env = append(os.Environ(), asProgram+"=1")
+				said, _ := cmd.CombinedOutput()
+				code := cmd.ProcessState.ExitCode()
+				if code == 0 || !strings.Contains(string(said), "file too large") {
+					t.Errorf("exit code %d: %s", code, said)
+				}
+				w.look(c, code, string(said))
+				w.repeat(c, code)
+			}
+		})
+		t.Run(c.name+" on a full disk", func(t *testing.T) {
+			w.t = t
+			for part := range int64(8) {
+				w.fresh()
+				small := exec.Command("mount", "-t", "tmpfs", "-o", fmt.Sprintf("size=%d", max(4096, size*part/8)), "none", w.made)
+				if text, err := small.CombinedOutput(); err != nil {
+					t.Skipf("no small file system can be mounted (%v: %s): root may", err, bytes.TrimSpace(text))
+				}
+				code, said, _ := w.run(c.args)
+				if code == 0 || !strings.Contains(said, "no space left") {
+					t.Errorf("exit code %d: %s", code, said)
+				}
+				w.look(c, code, said)
+				larger, err := exec.Command("mount", "-o", "remount,size=100m", w.made).CombinedOutput()
+				if err != nil {
+					t.Fatalf("%v: %s", err, larger)
+				}
+				w.repeat(c, code)
+				if text, err := exec.Command("umount", w.made).CombinedOutput(); err != nil {
+					t.Fatalf("%v: %s", err, text)
+				}
+			}
+		})
+	}
+	t.Logf("%d runs ended with an error and were repeated", w.ended)
 }
