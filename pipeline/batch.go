@@ -36,6 +36,9 @@ type paramColumns struct {
 // NewBatch opens the typed window on rec. It fails if rec is not of the schema
 // that Schema describes, whoever made it.
 func NewBatch(rec arrow.Record) (Batch, error) {
+	if err := checkVersion(rec.Schema()); err != nil {
+		return Batch{}, err
+	}
 	size, dtype, err := ViewsOf(rec.Schema())
 	if err != nil {
 		return Batch{}, err

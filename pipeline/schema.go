@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -9,6 +10,7 @@ import (
 	"github.com/apache/arrow/go/v15/arrow"
 
 	"github.com/seed-436d2970/pixpro/augment"
+	"github.com/seed-436d2970/pixpro/internal/version"
 )
 
 // SchemaVersion is the version of the record batches' contract.
@@ -21,6 +23,7 @@ const (
 	MetaSeed    = "pixpro.seed"           // in decimal
 	MetaMean    = "pixpro.mean"           // of R, G, B in [0, 1], as a JSON array
 	MetaStd     = "pixpro.std"
+	MetaPixPro  = "pixpro.version" // that wrote them, from the second version of the contract on
 )
 
 // Normalization is what consumers normalise Uint8 views with: the mean is taken
@@ -132,6 +135,18 @@ func Schema(size int, dtype DType, recipe augment.Recipe, seed uint64) (*arrow.S
 		MetaStd:     jsonNumbers(ImageNet().Std),
 	})
 	return arrow.NewSchema(fields(size, dtype), &metadata), nil
+}
+
+// checkVersion refuses a schema of a later version; one that does not say its
+// version may be anybody's.
+func checkVersion(s *arrow.Schema) error {
+	m := s.Metadata()
+	text, ok := m.GetValue(MetaVersion)
+	if n, err := strconv.Atoi(text); ok && (err != nil || n > SchemaVersion) {
+		writer, _ := m.GetValue(MetaPixPro)
+		return fmt.Errorf("pipeline: the record batches have %w", errors.Join(err, version.Newer(n, SchemaVersion, writer)))
+	}
+	return nil
 }
 
 // fields are the columns of a record with views of size x size pixels.

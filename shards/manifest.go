@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/seed-436d2970/pixpro/internal/atomicfile"
+	"github.com/seed-436d2970/pixpro/internal/version"
 )
 
 const manifestName = "manifest.json"
@@ -19,6 +20,7 @@ const manifestName = "manifest.json"
 // Manifest is manifest.json: what a dataset consists of.
 type Manifest struct {
 	Version    int         `json:"version"`
+	PixPro     string      `json:"pixpro,omitempty"`   // the program that wrote it, said from the second version on
 	Classes    []string    `json:"classes"`            // a label is an index into it
 	Rows       int64       `json:"rows"`               // of all shards
 	ImageBytes int64       `json:"image_bytes"`        // encoded bytes of all images
@@ -86,6 +88,9 @@ func parseManifest(data []byte) (Manifest, error) {
 
 // check says what makes the manifest unusable.
 func (m *Manifest) check() error {
+	if m.Version > formatVersion {
+		return fmt.Errorf("it has %w", version.Newer(m.Version, formatVersion, m.PixPro))
+	}
 	if m.Version != formatVersion {
 		return fmt.Errorf("version is %d, this program reads version %d", m.Version, formatVersion)
 	}

@@ -2,6 +2,7 @@
 package version
 
 import (
+	"fmt"
 	"runtime/debug"
 	"sync"
 )
@@ -29,3 +30,13 @@ var String = sync.OnceValue(func() string {
 	}
 	return Number + revision + dirty
 })
+
+// Newer is the error about a file of a format that only later versions read.
+// writer is the version that wrote it, "" if the file does not say.
+func Newer(format, reads int, writer string) error {
+	by, use := "", "a later version"
+	if writer != "" {
+		by, use = ", written by PixPro "+writer, "PixPro "+writer+" or later"
+	}
+	return fmt.Errorf("format %d%s: this is PixPro %s, which reads format %d: use %s", format, by, Number, reads, use)
+}

@@ -198,8 +198,11 @@ func (c *Checkpoint) read() error {
 	if err := json.Unmarshal(data, &c.State); err != nil {
 		return fmt.Errorf("%w: %s: %w", ErrUnsound, StateFile, err)
 	}
+	if c.State.Format > stateFormat {
+		return fmt.Errorf("%w: %s, if it is not damaged, has %w", ErrUnsound, StateFile, version.Newer(c.State.Format, stateFormat, c.State.Versions.PixPro))
+	}
 	if c.State.Format != stateFormat {
-		return fmt.Errorf("%w: %s has format %d: it is damaged, or of a newer version than this, which reads %d", ErrUnsound, StateFile, c.State.Format, stateFormat)
+		return fmt.Errorf("%w: %s has format %d: it is damaged, or of a version before the first, where this reads %d", ErrUnsound, StateFile, c.State.Format, stateFormat)
 	}
 	if sum, err := c.State.sum(); err != nil || sum != c.State.Sum {
 		return errors.Join(fmt.Errorf("%w: %s has SHA-256 %s, was written with %s", ErrUnsound, StateFile, sum, c.State.Sum), err)
@@ -265,6 +268,7 @@ func Newest(output string, unsound func(error)) (*Checkpoint, error) {
 	if err != nil {
 		return nil, err
 	}
+	var newest error
 	for _, name := range slices.Backward(names) {
 		c, err := open(filepath.Join(output, Folder, name))
 		if err == nil {
@@ -273,10 +277,13 @@ func Newest(output string, unsound func(error)) (*Checkpoint, error) {
 		if !errors.Is(err, ErrUnsound) {
 			return nil, err
 		}
+		if newest == nil {
+			newest = err
+		}
 		unsound(err)
 	}
 	if len(names) > 0 {
-		return nil, fmt.Errorf("checkpoint: none of the %d checkpoints in %s is sound: restore one, or choose another output", len(names), output)
+		return nil, fmt.Errorf("%w; none of the %d checkpoints in %s is sound: restore one, or choose another output", newest, len(names), output)
 	}
 	return nil, nil
 }
