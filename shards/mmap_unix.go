@@ -30,6 +30,9 @@ func mapFile(path string) ([]byte, os.FileInfo, error) {
 		return nil, nil, fmt.Errorf("%s has %d bytes: too many to map", path, size)
 	default:
 		data, err := unix.Mmap(int(f.Fd()), 0, int(size), unix.PROT_READ, unix.MAP_SHARED)
+		for err == unix.EINTR {
+			data, err = unix.Mmap(int(f.Fd()), 0, int(size), unix.PROT_READ, unix.MAP_SHARED)
+		}
 		if err != nil {
 			return nil, nil, fmt.Errorf("map %s: %w", path, err)
 		}

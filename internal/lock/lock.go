@@ -25,6 +25,10 @@ const FolderName = ".pixpro.lock"
 // poll is the time between two attempts of one that waits.
 const poll = 200 * time.Millisecond
 
+// signing is the time that a holder is given to write who it is, before its
+// refusal of another one does without.
+const signing = 800 * time.Millisecond
+
 // Holder is who holds a lock, as its file says.
 type Holder struct {
 	Host    string    `json:"host"`
@@ -102,7 +106,7 @@ func File(ctx context.Context, path string, wait time.Duration, l event.Listener
 }
 
 func acquire(ctx context.Context, output, path string, wait time.Duration, l event.Listener) (*Lock, error) {
-	deadline := time.Now().Add(wait)
+	begun := time.Now()
 	told := false
 	for {
 		f, err := try(path, lockFile)
@@ -115,18 +119,21 @@ func acquire(ctx context.Context, output, path string, wait time.Duration, l eve
 		case !errors.Is(err, errHeld):
 			return nil, fmt.Errorf("lock %s: %w", output, err)
 		}
-		held := &HeldError{output, holder(path)}
-		if !time.Now().Before(deadline) {
+		pause := poll
+		switch held := (&HeldError{output, holder(path)}); {
+		case held.Holder.PID == 0 && time.Since(begun) < signing:
+			// The holder is about to sign, or has just let go.
+			pause = signing / 100
+		case time.Since(begun) >= wait:
 			return nil, held
-		}
-		if !told {
+		case !told:
 			told = true
 			l.Tell(Waiting{held, wait})
 		}
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
-		case <-time.After(min(poll, time.Until(deadline))):
+		case <-time.After(pause):
 		}
 	}
 }
@@ -172,20 +179,19 @@ func sign(f *os.File) {
 	}
 }
 
-// holder reads who holds the lock whose file is at path. The holder may be about
-// to write that.
+// holder reads who holds the lock whose file is at path, and returns a Holder of
+// PID 0 if the file is gone or does not say.
 func holder(path string) (h Holder) {
 	const most = 1 << 20
-	for range 20 {
-		if info, err := os.Stat(path); err != nil || info.Size() > most {
-			return Holder{}
-		}
-		if text, err := os.ReadFile(path); err == nil && json.Unmarshal(text, &h) == nil {
-			return h
-		}
-		time.Sleep(5 * time.Millisecond)
+	info, err := os.Stat(path)
+	if err != nil || info.Size() > most {
+		return Holder{}
 	}
-	return Holder{}
+	text, err := os.ReadFile(path)
+	if err != nil || json.Unmarshal(text, &h) != nil {
+		return Holder{}
+	}
+	return h
 }
 
 // Release removes the lock's file, and the folder if it was made for the lock

@@ -226,3 +226,33 @@ func TestUnreadableHolder(t *testing.T) {
 }
 
 func mkdir(dir string) error { return os.MkdirAll(dir, 0o777) }
+
+// TestHolderThatSignsLate is refused for a holder that has written who it is only
+// a while after it took the lock, and for one that never does.
+func TestHolderThatSignsLate(t *testing.T) {
+	for _, late := range []bool{true, false} {
+		dir := t.TempDir()
+		f, err := try(filepath.Join(dir, FolderName), lockFile)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Truncate(0); err != nil {
+			t.Fatal(err)
+		}
+		begun := time.Now()
+		if late {
+			time.AfterFunc(signing/8, func() { sign(f) })
+		}
+		_, err = Folder(t.Context(), dir, mkdir, 0, nil)
+		var held *HeldError
+		if !errors.As(err, &held) || late != (held.Holder.PID == os.Getpid()) {
+			t.Errorf("signed late %v: %v", late, err)
+		}
+		if took := time.Since(begun); !late && took < signing {
+			t.Errorf("refused after %v", took)
+		}
+		if err := release(f); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
