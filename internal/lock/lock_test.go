@@ -174,7 +174,7 @@ func TestOneAtATime(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "lock")
 			number := path + ".number"
-			const each, goroutines = 100, 8
+			const each, goroutines = 30, 8
 			one := func() {
 				for {
 					f, err := try(path, method)
@@ -209,24 +209,6 @@ func TestOneAtATime(t *testing.T) {
 	}
 }
 
-// TestUnreadableHolder has a lock's file that says nothing.
-func TestUnreadableHolder(t *testing.T) {
-	dir := t.TempDir()
-	k, err := Folder(t.Context(), dir, mkdir, 0, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer k.Release()
-	if err := os.WriteFile(filepath.Join(dir, FolderName), []byte("{"), 0o666); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := Folder(t.Context(), dir, mkdir, 0, nil); err == nil || !strings.Contains(err.Error(), "another process") {
-		t.Errorf("a holder that is not known gives %v", err)
-	}
-}
-
-func mkdir(dir string) error { return os.MkdirAll(dir, 0o777) }
-
 // TestHolderThatSignsLate is refused for a holder that has written who it is only
 // a while after it took the lock, and for one that never does.
 func TestHolderThatSignsLate(t *testing.T) {
@@ -236,7 +218,7 @@ func TestHolderThatSignsLate(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := f.Truncate(0); err != nil {
+		if err := os.WriteFile(f.Name(), []byte("{"), 0o666); err != nil {
 			t.Fatal(err)
 		}
 		begun := time.Now()
@@ -245,7 +227,10 @@ func TestHolderThatSignsLate(t *testing.T) {
 		}
 		_, err = Folder(t.Context(), dir, mkdir, 0, nil)
 		var held *HeldError
-		if !errors.As(err, &held) || late != (held.Holder.PID == os.Getpid()) {
+		switch {
+		case !errors.As(err, &held):
+			t.Errorf("signed late %v: %v", late, err)
+		case late && held.Holder.PID != os.Getpid(), !late && !strings.Contains(err.Error(), "another process"):
 			t.Errorf("signed late %v: %v", late, err)
 		}
 		if took := time.Since(begun); !late && took < signing {
@@ -256,3 +241,5 @@ func TestHolderThatSignsLate(t *testing.T) {
 		}
 	}
 }
+
+func mkdir(dir string) error { return os.MkdirAll(dir, 0o777) }
