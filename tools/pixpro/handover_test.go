@@ -45,6 +45,9 @@ fi
 )
 
 func TestHandOver(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short: builds on a second program, which takes long to start under the race detector; make test runs it")
+	}
 	step := []string{"bench", "step", "--arch", "resnet18", "--width", "0.25", "--size", "32", "--batch", "2", "--steps", "1", "--device"}
 	for _, test := range []struct {
 		name, script, device string

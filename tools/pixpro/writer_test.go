@@ -78,7 +78,7 @@ func wantWinner(t *testing.T, codes []int, said []string, late string) {
 func TestOneWriter(t *testing.T) {
 	times := 10
 	if testing.Short() {
-		times = 2
+		times = 1
 	}
 	dir := t.TempDir()
 	images, data, whole := filepath.Join(dir, "images"), filepath.Join(dir, "shards"), filepath.Join(dir, "whole")

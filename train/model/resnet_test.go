@@ -14,6 +14,9 @@ import (
 // TestEncoderNamesAreTorchvisions compares the names and shapes of every
 // architecture's parameters.
 func TestEncoderNamesAreTorchvisions(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short: draws every weight of twelve encoders, slowly under the race detector; make test runs it")
+	}
 	var want map[string]map[string][]int
 	golden.JSON(t, &want, "train", "torchvision_names.json")
 	for arch := range architectures {
