@@ -60,15 +60,14 @@ check: ## formatting, vet, staticcheck, builds without cgo, with and without vec
 release: ## archives of the program for five systems, and their checksums, in bin/release
 	GO=$(GO) tools/release.sh
 
-cuda: ## bin/pixpro-cuda, the same commands for NVIDIA cards; with the headers of CUDA_HOME, or fetched ones
-	flags=$$(tools/cuda/flags.sh) && eval "$$flags" && $(GO) build -tags cuda -o bin/pixpro-cuda ./tools/pixpro
+cuda: ## bin/pixpro-cuda, the same commands for NVIDIA cards; with the cuda.h of CUDA_HOME, or a fetched one
+	flags=$$(tools/cuda/flags.sh) && eval "$$flags" && $(GO) build -tags cuda,netgo,osusergo -o bin/pixpro-cuda ./tools/pixpro
 
 cuda-test: ## the CUDA device's tests on the software device; needs g++, no card
 	GO=$(GO) tools/cuda/test.sh
 
-cuda-check: ## compiles the kernels for three architectures; WRITE=1 writes the table in docs/cuda.md
-	usr=$$(tools/cuda/toolkit.sh $(CUDA_CACHE))/usr && CGO_ENABLED=0 LD_LIBRARY_PATH=$$usr/lib/x86_64-linux-gnu \
-	  $(GO) run ./tools/cuda/check -ptxas $$usr/bin/ptxas $(if $(WRITE),-write)
+cuda-check: ## compiles the kernels by three releases of NVRTC; WRITE=1 writes the table in docs/cuda.md
+	compilers=$$(tools/cuda/fetch.sh compilers) && CGO_ENABLED=0 $(GO) run ./tools/cuda/check -compilers $$compilers $(if $(WRITE),-write)
 
 gpu-verify: ## what to run first on a machine with a card; writes bin/gpu-verify.txt
 	GO=$(GO) tools/cuda/verify.sh

@@ -3,7 +3,7 @@
 #
 #   softcuda/build.sh INCLUDE OUT
 #
-# INCLUDE has CUDA's headers. A program built with -tags cuda finds the device
+# INCLUDE has CUDA's cuda.h. A program built with -tags cuda finds the device
 # with LD_LIBRARY_PATH=OUT.
 set -euo pipefail
 if [ $# != 2 ]; then
@@ -15,10 +15,9 @@ include=$(cd "$1" && pwd)
 mkdir -p "$2"
 out=$(cd "$2" && pwd)
 g++ -std=c++17 -O2 -Wall -Wextra -Werror -Wno-missing-field-initializers -fPIC -shared -fvisibility=hidden \
-  -Wl,--version-script="$here/src/version.map" -I"$include" \
-  -DSOFTCUDA_HOME="\"$here/src\"" -DSOFTCUDA_INCLUDE="\"$include\"" \
+  -I"$include" -DSOFTCUDA_HOME="\"$here/src\"" \
   -o "$out/libsoftcuda.so.new" "$here"/src/{driver,compiler,blas}.cpp -ldl -lpthread
 mv "$out/libsoftcuda.so.new" "$out/libsoftcuda.so"
-for name in libcuda.so.1 libnvrtc.so.11.2 libcublas.so.11; do
+for name in libcuda.so.1 libnvrtc.so.{11.2,12,13} libcublas.so.{11,12,13}; do
   ln -sf libsoftcuda.so "$out/$name"
 done

@@ -13,7 +13,9 @@ import (
 
 	"github.com/ebitengine/purego"
 	"gorgonia.org/cu"
-	"gorgonia.org/cu/nvrtc"
+
+	_ "github.com/seed-436d2970/pixpro/train/device/cuda/driver"
+	"github.com/seed-436d2970/pixpro/train/device/cuda/nvrtc"
 )
 
 const text = `
@@ -79,20 +81,15 @@ func TestMain(m *testing.M) {
 
 func compile(t *testing.T, source string) (string, error) {
 	t.Helper()
-	p, err := nvrtc.CreateProgram(source, "test.cu")
+	c, err := nvrtc.Open(cu.Version())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer p.Destroy()
-	if err := p.Compile("--gpu-architecture=compute_80"); err != nil {
-		log, _ := p.GetLog()
-		return log, err
-	}
-	ptx, err := p.GetPTX()
+	made, err := c.Compile(source, "test.cu", "--gpu-architecture=sm_80")
 	if err != nil {
-		t.Fatal(err)
+		return err.Error(), err
 	}
-	return ptx, nil
+	return string(made.Code), nil
 }
 
 func newCard(t *testing.T) *card {
@@ -104,11 +101,11 @@ func newCard(t *testing.T) *card {
 	if c.context, err = cu.Device(0).MakeContext(cu.SchedAuto); err != nil {
 		t.Fatal(err)
 	}
-	ptx, err := compile(t, text)
+	code, err := compile(t, text)
 	if err != nil {
-		t.Fatal(ptx, err)
+		t.Fatal(code, err)
 	}
-	if c.module, err = cu.LoadData(ptx); err != nil {
+	if c.module, err = cu.LoadData(code); err != nil {
 		t.Fatal(err)
 	}
 	if c.x, err = cu.MemAlloc(4 * numbers); err != nil {

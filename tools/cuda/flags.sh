@@ -1,39 +1,38 @@
 #!/usr/bin/env bash
-# Prints the settings that go build -tags cuda needs, for eval: where CUDA's
-# headers and link-time libraries are.
+# Prints the settings that go build -tags cuda needs, for eval: where cuda.h is.
+# No library of CUDA's is linked: they are opened when the program runs.
 #
 #   eval "$(tools/cuda/flags.sh)"
 #
-# They are those of $CUDA_HOME, else of an installed CUDA (nvcc on PATH,
-# /usr/local/cuda, or Debian's nvidia-cuda-dev), else those that toolkit.sh
-# fetches. Options of one's own in CGO_CFLAGS and CGO_LDFLAGS come after.
+# The header is that of $CUDA_HOME, else of an installed CUDA 11 or 12, else the
+# one that fetch.sh fetches. Options of one's own in CGO_CFLAGS and CGO_LDFLAGS
+# come after.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 
-home=${CUDA_HOME:-}
-if [ -z "$home" ]; then
-  nvcc=$(command -v nvcc || true)
-  for home in ${nvcc:+"$(dirname "$(dirname "$(readlink -f "$nvcc")")")"} /usr/local/cuda /usr ""; do
-    [ -n "$home" ] && [ -e "$home/include/cuda.h" ] && [ -e "$home/include/cublas_v2.h" ] && [ -e "$home/include/nvrtc.h" ] && break
+release() { sed -n 's/^#define CUDA_VERSION \([0-9]*\).*/\1/p' "$1/cuda.h" 2>/dev/null; }
+fits() { # FOLDER: with a cuda.h that the bindings take
+  local version
+  version=$(release "$1")
+  ((${version:-0} >= 11000 && version < 13000))
+}
+if [ -n "${CUDA_HOME:-}" ]; then
+  include=$CUDA_HOME/include
+  if ! fits "$include"; then
+    echo "flags.sh: no cuda.h of CUDA 11 or 12 in $include, which the bindings take: set CUDA_HOME to the folder of such a one, or leave it away" >&2
+    exit 1
+  fi
+else
+  include=
+  for folder in /usr/local/cuda*/include /usr/include; do
+    if fits "$folder"; then
+      include=$folder
+      break
+    fi
   done
+  [ -n "$include" ] || include=$("$here/fetch.sh" header)
 fi
-if [ -z "$home" ]; then
-  home=$("$here/toolkit.sh" ${CUDA_CACHE:+"$CUDA_CACHE"})/usr
-fi
-if ! [ -e "$home/include/cuda.h" ]; then
-  echo "flags.sh: no include/cuda.h in $home: set CUDA_HOME to the folder of CUDA 11.x or 12.x, or leave it away" >&2
-  exit 1
-fi
-version=$(sed -n 's/^#define CUDA_VERSION \([0-9]*\).*/\1/p' "$home/include/cuda.h")
-if [ "${version:-0}" -lt 11000 ] || [ "$version" -ge 13000 ]; then
-  echo "flags.sh: $home holds CUDA $((version / 1000)).$((version % 1000 / 10)); the bindings take headers of 11.x and 12.x. Set CUDA_HOME to such a one." >&2
-  exit 1
-fi
-
-libraries=
-for folder in "$home/lib64" "$home/lib64/stubs" "$home/lib/x86_64-linux-gnu" "$home/lib/x86_64-linux-gnu/stubs" "$home/lib" "$home/lib/stubs"; do
-  [ -d "$folder" ] && libraries+=" -L$folder"
-done
 printf 'export CGO_ENABLED=1\n'
-printf 'export CGO_CFLAGS=%q\n' "-O2 -I$home/include ${CGO_CFLAGS:-}"
-printf 'export CGO_LDFLAGS=%q\n' "${libraries# } ${CGO_LDFLAGS:-}"
+printf 'export CGO_CFLAGS=%q\n' "-O2 -I$include ${CGO_CFLAGS:-}"
+# gorgonia.org/cu asks for -lcuda: an archive of nothing, see package driver.
+printf 'export CGO_LDFLAGS=%q\n' "-L$here/lib ${CGO_LDFLAGS:-}"

@@ -9,8 +9,6 @@ if ! command -v g++ >/dev/null; then
   echo "test.sh: g++ is missing, which builds the software device: apt-get install g++" >&2
   exit 1
 fi
-CUDA_HOME=$(tools/cuda/toolkit.sh ${CUDA_CACHE:+"$CUDA_CACHE"})/usr
-export CUDA_HOME
 flags=$(tools/cuda/flags.sh)
 eval "$flags"
 go=${GO:-go}
@@ -18,7 +16,8 @@ GOCACHE=$("$go" env GOCACHE)
 export GOCACHE
 
 soft=$PWD/bin/softcuda
-internal/softcuda/build.sh "$CUDA_HOME/include" "$soft"
+include=${CGO_CFLAGS#*-I} include=${include%% *}
+internal/softcuda/build.sh "$include" "$soft"
 caches=$(mktemp -d) # no code for the software device in the user's cache
 trap 'rm -rf "$caches"' EXIT
 export SOFTCUDA_CACHE=$caches/softcuda LD_LIBRARY_PATH=$soft${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
@@ -34,7 +33,7 @@ run() {
 }
 export SOFTCUDA_ORDER=forward SOFTCUDA_ASYNC=eager
 run "$@"
-export SOFTCUDA_ORDER=reverse SOFTCUDA_ASYNC=lazy
+export SOFTCUDA_ORDER=reverse SOFTCUDA_ASYNC=lazy SOFTCUDA_VERSION=11080
 if grep -qw fma /proc/cpuinfo; then
   export SOFTCUDA_CXXFLAGS="-mavx2 -mfma"
 fi

@@ -17,10 +17,12 @@ import (
 type devicesInfo struct {
 	Processor processorInfo `json:"cpu"`
 	Cards     []cardInfo    `json:"cards"`
-	Driver    string        `json:"driver,omitempty"`   // the newest CUDA that the driver knows
-	Toolkit   string        `json:"toolkit,omitempty"`  // of NVRTC, which compiles the kernels
-	Program   string        `json:"program,omitempty"`  // pixpro-cuda, if another program than this computes on the cards
-	NoCards   string        `json:"no_cards,omitempty"` // why there are none
+	Driver    string        `json:"driver,omitempty"`    // the newest CUDA that the driver knows
+	Toolkit   string        `json:"toolkit,omitempty"`   // of NVRTC, which compiles the kernels
+	Libraries []libraryInfo `json:"libraries,omitempty"` // of the toolkit that were found
+	Missing   string        `json:"missing,omitempty"`   // which were not, and what was tried
+	Program   string        `json:"program,omitempty"`   // pixpro-cuda, if another program than this computes on the cards
+	NoCards   string        `json:"no_cards,omitempty"`  // why there are none
 }
 
 type processorInfo struct {
@@ -39,6 +41,13 @@ type cardInfo struct {
 	BF16              bool   `json:"bf16"` // has units for bf16 and tf32
 }
 
+// libraryInfo is one of the toolkit's libraries.
+type libraryInfo struct {
+	Name    string `json:"name"`
+	Version string `json:"version"`
+	Path    string `json:"path"`
+}
+
 // listCards adds the cards, driver and toolkit. It is nil in a binary without CUDA.
 var listCards func(*devicesInfo) error
 
@@ -48,7 +57,8 @@ func newDevices() *cobra.Command {
 		Use:   "devices",
 		Short: "List what training can compute on",
 		Long: `List what train and bench step take as --device: the processor, and the NVIDIA
-cards that pixpro-cuda finds, with their memory, the driver and the toolkit.`,
+cards that pixpro-cuda finds, with their memory, the driver, and the libraries of
+the toolkit that were found; or what was tried to find them.`,
 		Example: `  pixpro devices
   pixpro devices --json`,
 		Args: cobra.NoArgs,
@@ -74,6 +84,7 @@ cards that pixpro-cuda finds, with their memory, the driver and the toolkit.`,
 					break
 				}
 				d.Cards, d.Driver, d.Toolkit = found.Cards, found.Driver, found.Toolkit
+				d.Libraries, d.Missing = found.Libraries, found.Missing
 			}
 			return result(cmd, asJSON, d, d.text())
 		},
@@ -94,11 +105,17 @@ func (d devicesInfo) text() string {
 		fmt.Fprintf(&b, "%-7s %s, %.1f GiB, compute capability %s, %d multiprocessors, %s\n", c.Device, c.Name, float64(c.MemoryBytes)/(1<<30), c.ComputeCapability, c.Multiprocessors, precisions)
 	}
 	if d.Driver != "" {
-		fmt.Fprintf(&b, "CUDA    driver for up to %s, kernels compiled by NVRTC %s", d.Driver, d.Toolkit)
+		fmt.Fprintf(&b, "CUDA    driver for up to %s", d.Driver)
 		if d.Program != "" {
-			fmt.Fprintf(&b, ", by %s", d.Program)
+			fmt.Fprintf(&b, ", used by %s", d.Program)
 		}
 		b.WriteString("\n")
+	}
+	for _, l := range d.Libraries {
+		fmt.Fprintf(&b, "        %s %s, %s\n", l.Name, l.Version, l.Path)
+	}
+	if d.Missing != "" {
+		fmt.Fprintf(&b, "missing %s\n", strings.ReplaceAll(d.Missing, "\n", "\n        "))
 	}
 	if d.NoCards != "" {
 		fmt.Fprintf(&b, "no cards: %s\n", d.NoCards)

@@ -3,23 +3,43 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"gorgonia.org/cu"
-	"gorgonia.org/cu/nvrtc"
 
-	"github.com/seed-436d2970/pixpro/train/device/cuda"
+	"github.com/seed-436d2970/pixpro/train/device/cuda/cublas"
+	"github.com/seed-436d2970/pixpro/train/device/cuda/nvrtc"
+	"github.com/seed-436d2970/pixpro/train/device/cuda/toolkit"
 )
 
 func init() { listCards = cardsOfDriver }
 
 // cardsOfDriver asks the driver, without touching the cards' memory.
 func cardsOfDriver(d *devicesInfo) error {
-	major, minor, err := nvrtc.Version()
-	if err != nil {
-		return fmt.Errorf("version of NVRTC: %w", err)
+	driver := cu.Version()
+	if driver < 0 {
+		return errors.New("the driver does not tell its version")
 	}
-	d.Driver, d.Toolkit = cuda.Version(cu.Version()), fmt.Sprintf("%d.%d", major, minor)
+	d.Driver = toolkit.Version(driver)
+	// What is missing is told beside the cards that are there.
+	compiler, err := nvrtc.Open(driver)
+	if err == nil {
+		d.Toolkit = compiler.Version()
+		d.Libraries = append(d.Libraries, libraryInfo{"NVRTC", compiler.Version(), compiler.Library.Path})
+	}
+	missing := err
+	blas, err := cublas.Open(driver)
+	var version string
+	if err == nil {
+		version, err = blas.Version()
+	}
+	if err == nil {
+		d.Libraries = append(d.Libraries, libraryInfo{"cuBLAS", version, blas.Path})
+	}
+	if missing = errors.Join(missing, err); missing != nil {
+		d.Missing = missing.Error()
+	}
 	count, err := cu.NumDevices()
 	if err != nil {
 		return fmt.Errorf("count cards: %w", err)

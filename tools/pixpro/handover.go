@@ -85,7 +85,7 @@ func askCUDA(ctx context.Context, program string) (devicesInfo, error) {
 		if text != "" {
 			text = ": " + text
 		}
-		return devicesInfo{}, fmt.Errorf("%s does not start (%w%s): is NVIDIA's driver installed (nvidia-smi), and the toolkit that it was built with?", program, err, text)
+		return devicesInfo{}, fmt.Errorf("%s does not start (%w%s)", program, err, text)
 	}
 	var found devicesInfo
 	if err := json.Unmarshal(out, &found); err != nil {

@@ -34,13 +34,13 @@ func runBeside(t *testing.T, script string, args ...string) (stdout, stderr stri
 const (
 	// cardScript is a pixpro-cuda with one card, which says what it is to do.
 	cardScript = `if [ "$1" = devices ]; then
-  echo '{"driver": "12.4", "toolkit": "12.2", "cards": [{"device": "cuda:0", "name": "a card", "memory_bytes": 85899345920, "compute_capability": "9.0", "multiprocessors": 132, "bf16": true}]}'
+  echo '{"driver": "12.4", "toolkit": "12.2", "libraries": [{"name": "NVRTC", "version": "12.2", "path": "/lib/libnvrtc.so.12"}], "missing": "no cuBLAS", "cards": [{"device": "cuda:0", "name": "a card", "memory_bytes": 85899345920, "compute_capability": "9.0", "multiprocessors": 132, "bf16": true}]}'
 else
   echo "took over: $*"
 fi
 `
-	cardlessScript = "echo 'Error in initialization: NoDevice'; exit 1\n"
-	loaderScript   = "echo 'libcuda.so.1: cannot open shared object file' >&2; exit 127\n"
+	cardlessScript = "echo 'pixpro-cuda: the driver finds no card (CUDA_ERROR_NO_DEVICE)' >&2; exit 1\n"
+	loaderScript   = "echo 'pixpro-cuda: libcuda.so.1: cannot open shared object file' >&2; exit 1\n"
 	selfScript     = `exec "$PIXPRO_SELF" "$@"` + "\n"
 )
 
@@ -58,7 +58,7 @@ func TestHandOver(t *testing.T) {
 		{"a card, if there is one", cardScript, "auto", "took over: " + strings.Join(step, " ") + " auto\n", false},
 		{"no program", "", "cuda", "build pixpro-cuda by make cuda", true},
 		{"no program, automatically", "", "auto", "pairs/s", false},
-		{"no card", cardlessScript, "cuda", "NoDevice", true},
+		{"no card", cardlessScript, "cuda", "CUDA_ERROR_NO_DEVICE", true},
 		{"no card, automatically", cardlessScript, "auto", "pairs/s", false},
 		{"no driver", loaderScript, "cuda", "libcuda.so.1", true},
 		{"a program without CUDA", selfScript, "cuda", "built without CUDA", true},
@@ -110,7 +110,7 @@ func TestDevices(t *testing.T) {
 	if err != nil {
 		t.Fatal(err, stderr)
 	}
-	for _, want := range []string{"cpu  ", "cuda:0  a card, 80.0 GiB, compute capability 9.0, 132 multiprocessors", "driver for up to 12.4", "NVRTC 12.2"} {
+	for _, want := range []string{"cpu  ", "cuda:0  a card, 80.0 GiB, compute capability 9.0, 132 multiprocessors", "driver for up to 12.4", "NVRTC 12.2, /lib/libnvrtc.so.12", "missing no cuBLAS"} {
 		if !strings.Contains(stdout, want) {
 			t.Errorf("%q is not in\n%s", want, stdout)
 		}

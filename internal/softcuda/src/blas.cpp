@@ -1,6 +1,5 @@
 // Stands in for libcublas: matrix products by OpenBLAS, or by a plain loop
 // where that is missing.
-#include <cublas_v2.h>
 #include <dlfcn.h>
 
 #include <cstring>
@@ -8,6 +7,8 @@
 #include <vector>
 
 #include "soft.h"
+// after CUstream
+#include "cublas.h"
 
 namespace {
 
@@ -115,6 +116,12 @@ EXPORT cublasStatus_t cublasDestroy_v2(cublasHandle_t handle) {
   soft::handles--;
   delete h;
   return fails ? CUBLAS_STATUS_INTERNAL_ERROR : CUBLAS_STATUS_SUCCESS;
+}
+EXPORT cublasStatus_t cublasGetProperty(int which, int* v) {
+  ENTER(CUBLAS_STATUS_INTERNAL_ERROR);
+  if (which < 0 || which > 2) return CUBLAS_STATUS_INVALID_VALUE;
+  *v = which == 0 ? soft::version() / 1000 : which == 1 ? soft::version() % 1000 / 10 : 0;
+  return CUBLAS_STATUS_SUCCESS;
 }
 EXPORT cublasStatus_t cublasSetMathMode(cublasHandle_t handle, cublasMath_t math) { HANDLE; h->math = math; return CUBLAS_STATUS_SUCCESS; }
 EXPORT cublasStatus_t cublasSetStream_v2(cublasHandle_t handle, cudaStream_t s) { HANDLE; h->stream = (CUstream)s; return CUBLAS_STATUS_SUCCESS; }

@@ -1,6 +1,5 @@
 // Stands in for libnvrtc: g++ compiles the kernels' text. What it calls PTX is
 // a comment that names the shared library.
-#include <nvrtc.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -10,12 +9,14 @@
 #include <set>
 #include <sstream>
 
+#include "nvrtc.h"
 #include "soft.h"
 
 namespace {
 
 struct Program {
-  std::string source, log, ptx;
+  std::string source, log, code;
+  bool machine = false;  // code for one architecture
 };
 std::set<Program*> alive;
 
@@ -49,7 +50,14 @@ nvrtcResult compile(Program* p, int count, const char* const* options) {
     std::string o = options[i];
     if (o.rfind("-D", 0) == 0) flags += " " + quote(o);
     else if (o.rfind("--define-macro=", 0) == 0) flags += " " + quote("-D" + o.substr(15));
-    else if (o.rfind("-", 0) != 0) return NVRTC_ERROR_INVALID_OPTION;
+    else if (o.rfind("--gpu-architecture=", 0) == 0) {
+      std::string target = o.substr(19);
+      p->machine = target.rfind("sm_", 0) == 0;
+      int capability = atoi(target.c_str() + target.find('_') + 1);
+      // Architectures that the release of NVRTC does not know.
+      int most = soft::version() < 12000 ? 90 : 120, least = soft::version() < 13000 ? 50 : 75;
+      if (capability > most || capability < least) return NVRTC_ERROR_INVALID_OPTION;
+    } else if (o.rfind("-", 0) != 0) return NVRTC_ERROR_INVALID_OPTION;
   }
   flags += " " + soft::setting("SOFTCUDA_CXXFLAGS", "");
 
@@ -64,12 +72,12 @@ nvrtcResult compile(Program* p, int count, const char* const* options) {
   text << "extern \"C\" __attribute__((visibility(\"default\"))) soft::Kernel softKernels[] = {\n" << table.str() << "  {nullptr}};\n";
 
   std::string home = kHome;
-  std::string key = text.str() + flags + read(home + "/kernel.h") + read(home + "/soft.h");
+  std::string key = text.str() + flags + read(home + "/kernel.h") + read(home + "/launch.h");
   std::string base = folder() + "/" + std::to_string(std::hash<std::string>{}(key));
   if (access((base + ".so").c_str(), R_OK)) {
     std::string own = base + "." + std::to_string(getpid());
     std::ofstream(own + ".cpp") << text.str();
-    std::string command = "g++ " + flags + " -I" + quote(home) + " -I" + quote(SOFTCUDA_INCLUDE) + " -o " + quote(own + ".so") + " " + quote(own + ".cpp") + " -lpthread >" + quote(own + ".log") + " 2>&1";
+    std::string command = "g++ " + flags + " -I" + quote(home) + " -o " + quote(own + ".so") + " " + quote(own + ".cpp") + " -lpthread >" + quote(own + ".log") + " 2>&1";
     int rc = system(command.c_str());
     p->log = read(own + ".log");
     unlink((own + ".log").c_str());
@@ -77,7 +85,8 @@ nvrtcResult compile(Program* p, int count, const char* const* options) {
     if (rc) return NVRTC_ERROR_COMPILATION;
     if (rename((own + ".so").c_str(), (base + ".so").c_str())) return NVRTC_ERROR_INTERNAL_ERROR;
   }
-  p->ptx = "//\n// softcuda: " + base + ".so\n//\n";
+  p->code = "//\n" + std::string(soft::kCode) + base + ".so\n//\n";
+  if (p->machine) p->code = soft::kMachine + p->code + std::string(soft::kZeros, '\0') + soft::kEnd;
   return NVRTC_SUCCESS;
 }
 
@@ -104,13 +113,14 @@ EXPORT const char* nvrtcGetErrorString(nvrtcResult r) {
 }
 EXPORT nvrtcResult nvrtcVersion(int* major, int* minor) {
   ENTER(NVRTC_ERROR_INTERNAL_ERROR);
-  *major = 11;
-  *minor = 8;
+  *major = soft::version() / 1000;
+  *minor = soft::version() % 1000 / 10;
   return NVRTC_SUCCESS;
 }
 EXPORT nvrtcResult nvrtcCreateProgram(nvrtcProgram* out, const char* source, const char*, int, const char* const*, const char* const*) {
   ENTER(NVRTC_ERROR_OUT_OF_MEMORY);
-  auto p = new Program{source};
+  auto p = new Program;
+  p->source = source;
   alive.insert(p);
   soft::programs++;
   *out = (nvrtcProgram)p;
@@ -131,7 +141,9 @@ EXPORT nvrtcResult nvrtcCompileProgram(nvrtcProgram handle, int count, const cha
   PROGRAM;
   return compile(p, count, options);
 }
-EXPORT nvrtcResult nvrtcGetPTXSize(nvrtcProgram handle, size_t* n) { PROGRAM; *n = p->ptx.size() + 1; return NVRTC_SUCCESS; }
-EXPORT nvrtcResult nvrtcGetPTX(nvrtcProgram handle, char* s) { PROGRAM; memcpy(s, p->ptx.c_str(), p->ptx.size() + 1); return NVRTC_SUCCESS; }
+EXPORT nvrtcResult nvrtcGetPTXSize(nvrtcProgram handle, size_t* n) { PROGRAM; *n = p->code.size() + 1; return NVRTC_SUCCESS; }
+EXPORT nvrtcResult nvrtcGetPTX(nvrtcProgram handle, char* s) { PROGRAM; memcpy(s, p->code.c_str(), p->code.size() + 1); return NVRTC_SUCCESS; }
+EXPORT nvrtcResult nvrtcGetCUBINSize(nvrtcProgram handle, size_t* n) { PROGRAM; *n = p->machine ? p->code.size() : 0; return NVRTC_SUCCESS; }
+EXPORT nvrtcResult nvrtcGetCUBIN(nvrtcProgram handle, char* s) { PROGRAM; memcpy(s, p->code.data(), p->code.size()); return NVRTC_SUCCESS; }
 EXPORT nvrtcResult nvrtcGetProgramLogSize(nvrtcProgram handle, size_t* n) { PROGRAM; *n = p->log.size() + 1; return NVRTC_SUCCESS; }
 EXPORT nvrtcResult nvrtcGetProgramLog(nvrtcProgram handle, char* s) { PROGRAM; memcpy(s, p->log.c_str(), p->log.size() + 1); return NVRTC_SUCCESS; }

@@ -84,6 +84,11 @@ thread_local CUcontext currentContext;
 size_t totalMemory = 4ull << 30;
 long abandoned;  // objects of contexts that were destroyed with something in them
 
+struct Primary {
+  CUcontext context = nullptr;
+  int users = 0;
+} primaries[kDevices];
+
 std::string failFunction;  // "" is any
 std::string failed;
 long failCountdown;
@@ -281,6 +286,13 @@ std::string setting(const char* name, const char* otherwise) {
   return v && *v ? v : otherwise;
 }
 
+int version() {
+  static const int is = atoi(setting("SOFTCUDA_VERSION", "13000").c_str());
+  return is;
+}
+
+const char kCode[] = "// softcuda: ", kMachine[] = "\x7f" "ELF", kEnd[] = "end";
+
 CUcontext current() { return context() ? currentContext : nullptr; }
 
 bool counted(const char* function) {
@@ -365,9 +377,10 @@ EXPORT size_t softcudaUsed() {
 
 // ---- devices and contexts
 
-EXPORT CUresult cuInit(unsigned) { return CUDA_SUCCESS; }
+EXPORT CUresult cuInit(unsigned) { return soft::setting("SOFTCUDA_CARDS", "yes") == "none" ? CUDA_ERROR_NO_DEVICE : CUDA_SUCCESS; }
 EXPORT CUresult cuGetErrorName(CUresult r, const char** s) {
   switch (r) {
+    case CUDA_ERROR_NO_DEVICE: *s = "CUDA_ERROR_NO_DEVICE"; break;
     case CUDA_ERROR_OUT_OF_MEMORY: *s = "CUDA_ERROR_OUT_OF_MEMORY"; break;
     case CUDA_ERROR_ILLEGAL_ADDRESS: *s = "CUDA_ERROR_ILLEGAL_ADDRESS"; break;
     default: *s = "CUDA_ERROR_UNKNOWN";
@@ -375,7 +388,7 @@ EXPORT CUresult cuGetErrorName(CUresult r, const char** s) {
   return CUDA_SUCCESS;
 }
 EXPORT CUresult cuGetErrorString(CUresult, const char** s) { *s = "error of the software device"; return CUDA_SUCCESS; }
-EXPORT CUresult cuDriverGetVersion(int* v) { ENTER(CUDA_ERROR_UNKNOWN); *v = 11080; return CUDA_SUCCESS; }
+EXPORT CUresult cuDriverGetVersion(int* v) { ENTER(CUDA_ERROR_UNKNOWN); *v = soft::version(); return CUDA_SUCCESS; }
 EXPORT CUresult cuDeviceGetCount(int* n) { ENTER(CUDA_ERROR_UNKNOWN); *n = kDevices; return CUDA_SUCCESS; }
 EXPORT CUresult cuDeviceGet(CUdevice* d, int ordinal) {
   ENTER(CUDA_ERROR_UNKNOWN);
@@ -413,18 +426,51 @@ EXPORT CUresult cuDeviceGetAttribute(int* v, CUdevice_attribute a, CUdevice) {
   return CUDA_SUCCESS;
 }
 
+namespace {
+CUcontext create(CUdevice d) {
+  auto c = std::make_unique<Context>();
+  c->device = d;
+  auto handle = handleOf<CUcontext>(c.get());
+  contexts[handle] = std::move(c);
+  return handle;
+}
+CUresult destroy(CUcontext handle, bool fails);
+}  // namespace
+
 EXPORT CUresult cuCtxCreate_v2(CUcontext* out, unsigned, CUdevice d) {
   ENTER(CUDA_ERROR_UNKNOWN);
   if (d < 0 || d >= kDevices) return CUDA_ERROR_INVALID_DEVICE;
-  auto c = std::make_unique<Context>();
-  c->device = d;
-  *out = currentContext = handleOf<CUcontext>(c.get());
-  contexts[*out] = std::move(c);
+  *out = currentContext = create(d);
   return CUDA_SUCCESS;
+}
+EXPORT CUresult cuDevicePrimaryCtxSetFlags_v2(CUdevice d, unsigned) {
+  ENTER(CUDA_ERROR_UNKNOWN);
+  return d < 0 || d >= kDevices ? CUDA_ERROR_INVALID_DEVICE : CUDA_SUCCESS;
+}
+EXPORT CUresult cuDevicePrimaryCtxRetain(CUcontext* out, CUdevice d) {
+  ENTER(CUDA_ERROR_UNKNOWN);
+  if (d < 0 || d >= kDevices) return CUDA_ERROR_INVALID_DEVICE;
+  Primary& p = primaries[d];
+  if (!p.users++) p.context = create(d);
+  *out = p.context;
+  return CUDA_SUCCESS;
+}
+EXPORT CUresult cuDevicePrimaryCtxRelease_v2(CUdevice d) {
+  soft::Lock lock;
+  bool fails = soft::counted(__func__);
+  if (d < 0 || d >= kDevices) return CUDA_ERROR_INVALID_DEVICE;
+  Primary& p = primaries[d];
+  if (!p.users) return CUDA_ERROR_INVALID_CONTEXT;
+  if (--p.users) return fails ? CUDA_ERROR_UNKNOWN : CUDA_SUCCESS;
+  return destroy(p.context, fails);
 }
 EXPORT CUresult cuCtxDestroy_v2(CUcontext handle) {
   soft::Lock lock;
   bool fails = soft::counted(__func__);
+  return destroy(handle, fails);
+}
+namespace {
+CUresult destroy(CUcontext handle, bool fails) {
   auto it = contexts.find(handle);
   if (it == contexts.end()) return CUDA_ERROR_INVALID_CONTEXT;
   Context* ctx = it->second.get();
@@ -443,6 +489,7 @@ EXPORT CUresult cuCtxDestroy_v2(CUcontext handle) {
   contexts.erase(it);
   return r;
 }
+}  // namespace
 EXPORT CUresult cuCtxSetCurrent(CUcontext c) {
   ENTER(CUDA_ERROR_UNKNOWN);
   if (c && !contexts.count(c)) return CUDA_ERROR_INVALID_CONTEXT;
@@ -691,11 +738,18 @@ EXPORT CUresult cuEventElapsedTime(float* ms, CUevent a, CUevent b) {
 EXPORT CUresult cuModuleLoadData(CUmodule* out, const void* image) {
   ENTER(CUDA_ERROR_UNKNOWN);
   CONTEXT;
-  const char* tag = "// softcuda: ";
-  const char* s = strstr((const char*)image, tag);
+  const char* s = (const char*)image;
+  bool machine = !strncmp(s, soft::kMachine, strlen(soft::kMachine));
+  s = strstr(s, soft::kCode);
   if (!s) return CUDA_ERROR_INVALID_PTX;
-  s += strlen(tag);
+  s += strlen(soft::kCode);
   std::string path(s, strcspn(s, "\n"));
+  s += path.size() + strlen("\n//\n");
+  if (machine) {
+    for (int i = 0; i < soft::kZeros; i++)
+      if (*s++) return CUDA_ERROR_INVALID_IMAGE;
+    if (strncmp(s, soft::kEnd, strlen(soft::kEnd))) return CUDA_ERROR_INVALID_IMAGE;
+  }
   auto m = std::make_unique<Module>();
   m->library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!m->library) {

@@ -18,7 +18,7 @@
 #include <utility>
 #include <vector>
 
-#include "soft.h"
+#include "launch.h"
 
 #define __global__
 #define __device__
@@ -194,7 +194,7 @@ static int runBlock(unsigned n, Launch* l) {
         w->fibers[i].linear = i;
         arm(w->fibers[i]);
       }
-  auto fail = [&](const Fiber& f, const char* what, CUresult r) {
+  auto fail = [&](const Fiber& f, const char* what, Outcome r) {
     snprintf(l->message, sizeof l->message, "block (%u, %u, %u), thread (%u, %u, %u): %s", w->block.x, w->block.y, w->block.z, f.thread.x, f.thread.y, f.thread.z, what);
     return (int)r;
   };
@@ -204,13 +204,13 @@ static int runBlock(unsigned n, Launch* l) {
     for (unsigned k = 0; k < n; k++) {
       Fiber& f = w->fibers[l->reverse ? n - 1 - k : k];
       if (f.state == kReady) resume(f);
-      if (f.state == kFault) return fail(f, "illegal address", CUDA_ERROR_ILLEGAL_ADDRESS);
+      if (f.state == kFault) return fail(f, "illegal address", kIllegalAddress);
       warps |= f.state == kWarp;
     }
     if (warps) {
       if (Fiber* f = releaseWarps(n)) {
         snprintf(what, sizeof what, "line %d: part of the warp does not reach this shuffle or barrier", f->line);
-        return fail(*f, what, CUDA_ERROR_LAUNCH_FAILED);
+        return fail(*f, what, kLaunchFailed);
       }
       continue;
     }
@@ -228,7 +228,7 @@ static int runBlock(unsigned n, Launch* l) {
         continue;
       }
       snprintf(what, sizeof what, "line %d: part of the block does not reach this __syncthreads()", waits->line);
-      return fail(*waits, what, CUDA_ERROR_LAUNCH_FAILED);
+      return fail(*waits, what, kLaunchFailed);
     }
   }
 }

@@ -8,6 +8,8 @@
 #include <mutex>
 #include <string>
 
+#include "launch.h"
+
 #define EXPORT extern "C" __attribute__((visibility("default")))
 
 namespace soft {
@@ -37,32 +39,14 @@ extern long programs, handles;
 
 std::string setting(const char* name, const char* otherwise);
 
-// ---- between the device and the kernels that g++ compiled
+// version is the release of CUDA that the device is of, as 1000 major + 10 minor.
+int version();
 
-// Where a thread goes on that touched memory which is not its own.
-struct Landing {
-  void (*resume)();
-  void* stack;  // top of the stack to resume on
-};
-
-struct Kernel {
-  const char* name;
-  void (*call)(void** arguments);
-  int arguments;
-  const unsigned char* sizes;  // bytes of each
-};
-
-struct Launch {
-  unsigned grid[3], block[3], shared;
-  void** arguments;
-  int threads;   // of the processor
-  bool reverse;  // order of a block's threads
-  // guard tells where this thread goes on after an illegal access; null: nowhere.
-  void (*guard)(Landing*);
-  char message[512];  // what went wrong
-};
-
-typedef int (*LaunchFunction)(const Kernel*, Launch*);  // 0, or a CUresult
+// What compiled code looks like: a line that names the shared library. Code for
+// one architecture has a mark before that, and zeros and an end behind it, since
+// machine code is no text.
+extern const char kCode[], kMachine[], kEnd[];
+const int kZeros = 24;
 
 }  // namespace soft
 

@@ -1,11 +1,11 @@
 //go:build linux
 
-// Command check compiles the CUDA kernels by NVRTC and ptxas for several
-// architectures, without a card, and fails if one spills registers or takes
-// more shared memory than a launch may have. It holds docs/cuda.md to the table
-// of what they take, or writes it there.
+// Command check compiles the CUDA kernels for several architectures by all
+// releases of NVRTC that tools/cuda/fetch.sh fetches, without a card, and fails if
+// one spills registers or takes more shared memory than a launch may have. It
+// holds docs/cuda.md to the table of what they take, or writes it there.
 //
-//	LD_LIBRARY_PATH=… go run ./tools/cuda/check [-ptxas ptxas] [-write]
+//	go run ./tools/cuda/check -compilers FOLDER [-write]
 package main
 
 import (
@@ -16,15 +16,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
-	"unsafe"
-
-	"github.com/ebitengine/purego"
 
 	"github.com/seed-436d2970/pixpro/internal/atomicfile"
+	"github.com/seed-436d2970/pixpro/train/device/cuda/nvrtc"
+	"github.com/seed-436d2970/pixpro/train/device/cuda/toolkit"
 )
 
 const (
@@ -41,7 +39,12 @@ const (
 	blockThreads = 256
 )
 
-var architectures = []int{70, 80, 90}
+// architectures are those that are looked at, each as the newest release of
+// NVRTC that knows it compiles for it.
+var architectures = []int{70, 80, 90, 100, 120}
+
+// countedOn is the architecture that instructions are counted on.
+const countedOn = 90
 
 // builds are the two ways that the device compiles the kernels.
 var builds = []struct {
@@ -52,47 +55,91 @@ var builds = []struct {
 	{"bf16", []string{"-DPIXPRO_BF16"}},
 }
 
-// usage is what ptxas says of a kernel.
-type usage struct{ registers, shared, stack, spilled int }
+// usage is what the compiler says of a kernel.
+type usage struct{ registers, shared, stack, spilled, instructions int }
+
+// built is the kernels of a build and an architecture.
+type built map[int]map[string]usage // by architecture and kernel
 
 func main() {
-	ptxas := flag.String("ptxas", "ptxas", "program")
+	compilers := flag.String("compilers", "", "folder that tools/cuda/fetch.sh compilers printed")
 	write := flag.Bool("write", false, "write the table to "+document)
 	flag.Parse()
-	if err := check(*ptxas, *write); err != nil {
+	if err := check(*compilers, *write); err != nil {
 		fmt.Fprintln(os.Stderr, "check:", err)
 		os.Exit(1)
 	}
 }
 
-func check(ptxas string, write bool) error {
+func check(folder string, write bool) error {
 	source, err := os.ReadFile(kernels)
 	if err != nil {
 		return err
 	}
-	names := kernelNames(string(source))
-	compiler, err := openNVRTC()
+	folder, err = filepath.Abs(folder)
 	if err != nil {
 		return err
 	}
-	fmt.Printf("NVRTC %s, %d kernels, %d architectures\n", compiler.version, len(names), len(architectures))
-	// of[build][architecture][kernel]
-	of := make([]map[int]map[string]usage, len(builds))
+	libraries, err := filepath.Glob(filepath.Join(folder, "*", "nvidia", "*", "lib", "libnvrtc.so.*"))
+	if err != nil {
+		return err
+	}
+	disassemblers, err := filepath.Glob(filepath.Join(folder, "*", "nvidia", "*", "bin", "nvdisasm"))
+	if err != nil {
+		return err
+	}
+	if len(libraries) == 0 || len(disassemblers) == 0 {
+		return fmt.Errorf("no NVRTC or no nvdisasm below %s: tools/cuda/fetch.sh compilers fetches them", folder)
+	}
+	var releases []*nvrtc.Compiler
+	for _, path := range libraries {
+		library, err := toolkit.NVRTC.OpenFile(path)
+		if err != nil {
+			return err
+		}
+		c, err := nvrtc.New(library)
+		if err != nil {
+			return err
+		}
+		releases = append(releases, c)
+	}
+	slices.SortFunc(releases, func(a, b *nvrtc.Compiler) int { return a.Major - b.Major })
+	names := kernelNames(string(source))
+	fmt.Printf("%d kernels\n", len(names))
+	of := make([]built, len(builds))
 	var found []error
 	for i, build := range builds {
-		of[i] = map[int]map[string]usage{}
+		of[i] = built{}
+		for _, c := range releases {
+			known := 0
+			for _, architecture := range architectures {
+				options := append([]string{fmt.Sprintf("--gpu-architecture=sm_%d", architecture), "--std=c++14", "--ptxas-options=-v"}, build.options...)
+				made, err := c.Compile(string(source), filepath.Base(kernels), options...)
+				if errors.Is(err, nvrtc.InvalidOption) {
+					continue // older than the architecture, or newer than its end
+				}
+				if err != nil {
+					return fmt.Errorf("%s by NVRTC %s with %s: %w", kernels, c.Version(), strings.Join(options, " "), err)
+				}
+				u, err := parse(made.Log)
+				if err != nil {
+					return err
+				}
+				if architecture == countedOn {
+					if err := count(disassemblers[0], made.Code, u); err != nil {
+						return err
+					}
+				}
+				known++
+				found = append(found, faults(names, build.name+", NVRTC "+c.Version(), architecture, u)...)
+				of[i][architecture] = u
+			}
+			fmt.Printf("%s by NVRTC %s: %d of %d architectures\n", build.name, c.Version(), known, len(architectures))
+		}
 		for _, architecture := range architectures {
-			options := append([]string{fmt.Sprintf("--gpu-architecture=compute_%d", architecture), "--std=c++14"}, build.options...)
-			code, err := compiler.compile(string(source), options)
-			if err != nil {
-				return fmt.Errorf("%s by NVRTC %s with %s: %w", kernels, compiler.version, strings.Join(options, " "), err)
+			if of[i][architecture] == nil {
+				return fmt.Errorf("no NVRTC below %s compiles for sm_%d", folder, architecture)
 			}
-			u, err := assemble(ptxas, code, architecture)
-			if err != nil {
-				return err
-			}
-			of[i][architecture] = u
-			found = append(found, faults(names, build.name, architecture, u)...)
 		}
 	}
 	t := table(names, of)
@@ -101,6 +148,57 @@ func check(ptxas string, write bool) error {
 		return err
 	}
 	return hold(t, write)
+}
+
+// count has machine code disassembled and adds how many instructions each
+// kernel has, once each, however often they run.
+func count(disassembler string, code []byte, of map[string]usage) error {
+	folder, err := os.MkdirTemp("", "pixpro-kernels-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(folder)
+	file := filepath.Join(folder, "kernels.cubin")
+	if err := os.WriteFile(file, code, 0o666); err != nil {
+		return err
+	}
+	text, err := exec.Command(disassembler, "-c", file).Output()
+	if err != nil {
+		var exit *exec.ExitError
+		if errors.As(err, &exit) {
+			err = fmt.Errorf("%w: %s", err, exit.Stderr)
+		}
+		return fmt.Errorf("%s: %w", disassembler, err)
+	}
+	for name, n := range instructions(string(text)) {
+		u, ok := of[name]
+		if !ok {
+			return fmt.Errorf("%s names a kernel %s that the compiler did not", disassembler, name)
+		}
+		u.instructions = n
+		of[name] = u
+	}
+	return nil
+}
+
+var (
+	sectionLine     = regexp.MustCompile(`^\.text\.(\w+):`)
+	instructionLine = regexp.MustCompile(`^\s*/\*[0-9a-f]{4,}\*/\s+(.*)`)
+)
+
+// instructions counts those of each kernel in what nvdisasm -c prints, but for
+// the NOPs that fill a section up.
+func instructions(text string) map[string]int {
+	counts := map[string]int{}
+	name := ""
+	for line := range strings.Lines(text) {
+		if m := sectionLine.FindStringSubmatch(line); m != nil {
+			name = m[1]
+		} else if m := instructionLine.FindStringSubmatch(line); m != nil && name != "" && !strings.HasPrefix(m[1], "NOP") {
+			counts[name]++
+		}
+	}
+	return counts
 }
 
 // faults lists what is wrong with a build's kernels on an architecture.
@@ -138,24 +236,6 @@ func kernelNames(source string) []string {
 	return names
 }
 
-// assemble has ptxas make machine code and returns what each kernel takes.
-func assemble(ptxas, code string, architecture int) (map[string]usage, error) {
-	folder, err := os.MkdirTemp("", "pixpro-ptxas-")
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(folder)
-	file := filepath.Join(folder, "kernels.ptx")
-	if err := os.WriteFile(file, []byte(code), 0o666); err != nil {
-		return nil, err
-	}
-	output, err := exec.Command(ptxas, fmt.Sprintf("-arch=sm_%d", architecture), "-v", "-o", filepath.Join(folder, "kernels.cubin"), file).CombinedOutput()
-	if err != nil {
-		return nil, fmt.Errorf("%s for sm_%d: %w\n%s", ptxas, architecture, err, output)
-	}
-	return parse(string(output))
-}
-
 var (
 	entryLine     = regexp.MustCompile(`Compiling entry function '(\w+)' for`)
 	stackLine     = regexp.MustCompile(`(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads`)
@@ -163,7 +243,7 @@ var (
 	sharedPart    = regexp.MustCompile(`(\d+) bytes smem`)
 )
 
-// parse reads what ptxas -v prints.
+// parse reads what ptxas -v prints, which NVRTC runs.
 func parse(output string) (map[string]usage, error) {
 	found := map[string]usage{}
 	name := ""
@@ -197,9 +277,9 @@ func parse(output string) (map[string]usage, error) {
 	return found, nil
 }
 
-// table is in Markdown: registers of each build and architecture, and the most
-// shared memory and stack of them all.
-func table(names []string, of []map[int]map[string]usage) string {
+// table is in Markdown: registers of each build and architecture, the most
+// shared memory and stack of them all, and instructions.
+func table(names []string, of []built) string {
 	var b strings.Builder
 	b.WriteString("| kernel |")
 	for _, build := range builds {
@@ -207,7 +287,11 @@ func table(names []string, of []map[int]map[string]usage) string {
 			fmt.Fprintf(&b, " %s sm_%d |", build.name, a)
 		}
 	}
-	b.WriteString(" shared bytes | stack bytes |\n| --- |" + strings.Repeat(" ---: |", len(builds)*len(architectures)+2) + "\n")
+	b.WriteString(" shared bytes | stack bytes |")
+	for _, build := range builds {
+		fmt.Fprintf(&b, " instructions, %s |", build.name)
+	}
+	b.WriteString("\n| --- |" + strings.Repeat(" ---: |", len(builds)*len(architectures)+2+len(builds)) + "\n")
 	for _, name := range names {
 		fmt.Fprintf(&b, "| `%s` |", name)
 		var shared, stack int
@@ -218,7 +302,11 @@ func table(names []string, of []map[int]map[string]usage) string {
 				shared, stack = max(shared, u.shared), max(stack, u.stack)
 			}
 		}
-		fmt.Fprintf(&b, " %d | %d |\n", shared, stack)
+		fmt.Fprintf(&b, " %d | %d |", shared, stack)
+		for i := range builds {
+			fmt.Fprintf(&b, " %d |", of[i][countedOn][name].instructions)
+		}
+		b.WriteString("\n")
 	}
 	return b.String()
 }
@@ -241,84 +329,4 @@ func hold(t string, write bool) error {
 		return fmt.Errorf("the table in %s is of other kernels: make cuda-check WRITE=1 writes this one there", document)
 	}
 	return atomicfile.WriteFile(document, []byte(before+begin+t+end+after))
-}
-
-// nvrtc is NVIDIA's run-time compiler, which works where no card is.
-type nvrtc struct {
-	version string
-
-	create  func(program *uintptr, source, name string, headers int32, texts, names *byte) int32
-	destroy func(program *uintptr) int32
-	build   func(program uintptr, count int32, options **byte) int32
-	size    func(program uintptr, n *uintptr) int32
-	code    func(program uintptr, to *byte) int32
-	logSize func(program uintptr, n *uintptr) int32
-	log     func(program uintptr, to *byte) int32
-}
-
-func openNVRTC() (*nvrtc, error) {
-	var library uintptr
-	var err error
-	for _, name := range []string{"libnvrtc.so.11.2", "libnvrtc.so.12", "libnvrtc.so"} {
-		if library, err = purego.Dlopen(name, purego.RTLD_NOW); err == nil {
-			break
-		}
-	}
-	if err != nil {
-		return nil, fmt.Errorf("NVRTC is missing (LD_LIBRARY_PATH): %w", err)
-	}
-	var n nvrtc
-	var version func(major, minor *int32) int32
-	purego.RegisterLibFunc(&version, library, "nvrtcVersion")
-	purego.RegisterLibFunc(&n.create, library, "nvrtcCreateProgram")
-	purego.RegisterLibFunc(&n.destroy, library, "nvrtcDestroyProgram")
-	purego.RegisterLibFunc(&n.build, library, "nvrtcCompileProgram")
-	purego.RegisterLibFunc(&n.size, library, "nvrtcGetPTXSize")
-	purego.RegisterLibFunc(&n.code, library, "nvrtcGetPTX")
-	purego.RegisterLibFunc(&n.logSize, library, "nvrtcGetProgramLogSize")
-	purego.RegisterLibFunc(&n.log, library, "nvrtcGetProgramLog")
-	var major, minor int32
-	if r := version(&major, &minor); r != 0 {
-		return nil, fmt.Errorf("version of NVRTC: status %d", r)
-	}
-	n.version = fmt.Sprintf("%d.%d", major, minor)
-	return &n, nil
-}
-
-// compile turns CUDA C into PTX; its error holds the compiler's log.
-func (n *nvrtc) compile(source string, options []string) (string, error) {
-	var program uintptr
-	if r := n.create(&program, source, filepath.Base(kernels), 0, nil, nil); r != 0 {
-		return "", fmt.Errorf("status %d", r)
-	}
-	defer n.destroy(&program)
-	var pin runtime.Pinner
-	defer pin.Unpin()
-	list := make([]*byte, len(options))
-	for i, o := range options {
-		text := append([]byte(o), 0)
-		pin.Pin(unsafe.SliceData(text))
-		list[i] = unsafe.SliceData(text)
-	}
-	if r := n.build(program, int32(len(list)), unsafe.SliceData(list)); r != 0 {
-		log, err := text(program, n.logSize, n.log)
-		if err != nil {
-			return "", err
-		}
-		return "", fmt.Errorf("status %d\n%s", r, log)
-	}
-	return text(program, n.size, n.code)
-}
-
-// text fetches one of a program's texts.
-func text(program uintptr, size func(uintptr, *uintptr) int32, get func(uintptr, *byte) int32) (string, error) {
-	var length uintptr
-	if r := size(program, &length); r != 0 || length == 0 {
-		return "", fmt.Errorf("size of NVRTC's output: status %d", r)
-	}
-	b := make([]byte, length)
-	if r := get(program, &b[0]); r != 0 {
-		return "", fmt.Errorf("NVRTC's output: status %d", r)
-	}
-	return string(b[:length-1]), nil
 }

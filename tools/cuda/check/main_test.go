@@ -34,6 +34,22 @@ func TestParse(t *testing.T) {
 	}
 }
 
+func TestInstructions(t *testing.T) {
+	text := `
+.text.one:
+        /*0000*/                   LDC R1, c[0x0][0x28] ;
+.L_x_1:
+        /*0010*/               @P0 EXIT ;
+        /*0020*/                   BRA ` + "`(.L_x_1)" + ` ;
+        /*0030*/                   NOP;
+.text.two:
+        /*0000*/                   EXIT ;
+`
+	if got, want := instructions(text), (map[string]int{"one": 3, "two": 1}); !cmp.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
 func TestKernelNames(t *testing.T) {
 	text := "extern \"C\" __global__ void one(int n) {\n__device__ void not(int n) {\nextern \"C\" __global__ void __launch_bounds__(256) two(float* p) {"
 	if got := kernelNames(text); !cmp.Equal(got, []string{"one", "two"}) {

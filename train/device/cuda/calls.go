@@ -3,7 +3,6 @@
 package cuda
 
 /*
-#cgo linux CFLAGS: -I/usr/local/cuda/include
 #include <stdint.h>
 #include <cuda.h>
 #define MAX_PARAMETERS 24

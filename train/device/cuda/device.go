@@ -12,6 +12,8 @@ import (
 
 	"github.com/seed-436d2970/pixpro/train/device"
 	"github.com/seed-436d2970/pixpro/train/device/cuda/cublas"
+	_ "github.com/seed-436d2970/pixpro/train/device/cuda/driver" // cu calls the driver through it
+	"github.com/seed-436d2970/pixpro/train/device/cuda/nvrtc"
 	"gorgonia.org/cu"
 )
 
@@ -39,7 +41,7 @@ type Device struct {
 	functions map[string]cu.Function
 	stream    cu.Stream // all work but the copies of views
 	copies    cu.Stream
-	blas      cublas.Handle
+	blas      *cublas.Handle
 	views     [2]stage
 	floats    [4]stage
 	turns     struct{ views, floats int }
@@ -161,26 +163,46 @@ func (d *Device) open() error {
 	}
 	d.name = fmt.Sprintf("cuda:%d (%s, compute capability %d.%d, %s)", d.opts.Ordinal, name, major, minor, d.opts.Precision)
 
-	// Waiting for the card leaves the core to the pipeline.
-	context, err := card.MakeContext(cu.SchedBlockingSync)
-	if err != nil {
-		return fmt.Errorf("create a context: %w", err)
+	driver := cu.Version()
+	if driver < 0 {
+		return errors.New("the driver does not tell its version")
 	}
-	d.opened(func() error { return context.Destroy() })
+	compiler, err := nvrtc.Open(driver)
+	if err != nil {
+		return err
+	}
+	blas, err := cublas.Open(driver)
+	if err != nil {
+		return err
+	}
+	// The libraries prefer the card's primary context. Waiting for the card leaves
+	// the core to the pipeline; if another part of the program has the context
+	// already, its way to wait stays.
+	if err := card.SetPrimaryCtxFlags(cu.SchedBlockingSync); err != nil && err != error(cu.PrimaryContextActive) {
+		return fmt.Errorf("set up the card's context: %w", err)
+	}
+	context, err := card.RetainPrimaryCtx()
+	if err != nil {
+		return fmt.Errorf("create the card's context: %w", err)
+	}
+	d.opened(card.ReleasePrimaryCtx)
+	if err := cu.SetCurrentContext(context); err != nil {
+		return fmt.Errorf("use the card's context: %w", err)
+	}
 	for _, s := range []*cu.Stream{&d.stream, &d.copies} {
 		if *s, err = cu.MakeStream(cu.NonBlocking); err != nil {
 			return fmt.Errorf("create a stream: %w", err)
 		}
 		d.opened(s.Destroy)
 	}
-	if d.blas, err = cublas.Create(); err != nil {
+	if d.blas, err = blas.Create(); err != nil {
 		return fmt.Errorf("start cuBLAS: %w", err)
 	}
 	d.opened(d.blas.Destroy)
-	if err := d.blas.SetStream(d.stream); err != nil {
+	if err := d.blas.SetStream(uintptr(unsafe.Pointer(d.stream.C()))); err != nil {
 		return err
 	}
-	if err := d.loadKernels(name, 10*major+minor); err != nil {
+	if err := d.loadKernels(compiler, driver, name, 10*major+minor); err != nil {
 		return err
 	}
 	d.opened(func() error { return d.compiled.Unload() })

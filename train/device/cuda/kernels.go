@@ -15,8 +15,9 @@ import (
 
 	"github.com/seed-436d2970/pixpro/internal/atomicfile"
 	"github.com/seed-436d2970/pixpro/train/device"
+	"github.com/seed-436d2970/pixpro/train/device/cuda/nvrtc"
+	"github.com/seed-436d2970/pixpro/train/device/cuda/toolkit"
 	"gorgonia.org/cu"
-	"gorgonia.org/cu/nvrtc"
 )
 
 //go:embed kernels.cu
@@ -26,20 +27,12 @@ var source string
 const threads = 256
 
 // loadKernels compiles the kernels for the card or takes them from the cache.
-func (d *Device) loadKernels(card string, capability int) error {
-	major, minor, err := nvrtc.Version()
-	if err != nil {
-		return fmt.Errorf("version of NVRTC: %w", err)
-	}
-	driver := cu.Version()
-	if driver < 0 {
-		return errors.New("the driver does not tell its version")
-	}
+func (d *Device) loadKernels(compiler *nvrtc.Compiler, driver int, card string, capability int) error {
 	options := []string{"--std=c++14"}
 	if d.half {
 		options = append(options, "-DPIXPRO_BF16")
 	}
-	key := sha256.Sum256(fmt.Appendf(nil, "%s, capability %d, driver %d, NVRTC %d.%d %q %s", card, capability, driver, major, minor, options, source))
+	key := sha256.Sum256(fmt.Appendf(nil, "%s, capability %d, driver %d, NVRTC %s %q %s", card, capability, driver, compiler.Version(), options, source))
 	file := ""
 	dir := d.opts.CacheDir
 	if dir == "" {
@@ -48,7 +41,7 @@ func (d *Device) loadKernels(card string, capability int) error {
 		}
 	}
 	if dir != "" {
-		file = filepath.Join(dir, fmt.Sprintf("kernels-sm%d-%x.ptx", capability, key[:16]))
+		file = filepath.Join(dir, fmt.Sprintf("kernels-sm%d-%x", capability, key[:16]))
 		if code, err := os.ReadFile(file); err == nil {
 			if d.compiled, err = cu.LoadData(string(code)); err == nil {
 				return nil
@@ -56,63 +49,47 @@ func (d *Device) loadKernels(card string, capability int) error {
 			// It is of another driver or broken: it is made anew.
 		}
 	}
-	// A toolkit older than the card does not know its architecture; code for an
-	// earlier one runs as well.
-	var code string
-	for _, target := range append([]int{capability}, earlier(capability)...) {
-		own := fmt.Sprintf("--gpu-architecture=compute_%d", target)
-		if code, err = compile(append([]string{own}, options...)); !errors.Is(err, nvrtc.InvalidOption) {
-			break
+	var err error
+	for _, target := range targets(capability, compiler.Machine()) {
+		var made nvrtc.Result
+		made, err = compiler.Compile(source, "kernels.cu", append([]string{"--gpu-architecture=" + target}, options...)...)
+		if errors.Is(err, nvrtc.InvalidOption) {
+			err = fmt.Errorf("NVRTC %s knows no architecture for compute capability %d.%d: %w", compiler.Version(), capability/10, capability%10, err)
+			continue
 		}
-	}
-	if err != nil {
-		return fmt.Errorf("compile kernels by NVRTC %d.%d with %s: %w", major, minor, strings.Join(options, " "), err)
-	}
-	if d.compiled, err = cu.LoadData(code); err != nil {
-		return fmt.Errorf("load kernels compiled by NVRTC %d.%d into driver %s: %w: a driver at least as new as the toolkit is needed", major, minor, Version(driver), err)
-	}
-	if file != "" {
-		// Without the cache the next start takes a second longer.
-		if os.MkdirAll(dir, 0o777) == nil {
-			_ = atomicfile.WriteFile(file, []byte(code))
+		if err != nil {
+			return fmt.Errorf("compile kernels by NVRTC %s with %s: %w", compiler.Version(), strings.Join(options, " "), err)
 		}
+		if d.compiled, err = cu.LoadData(string(made.Code)); err != nil {
+			err = fmt.Errorf("load kernels for %s compiled by NVRTC %s into driver %s: %w: a driver at least as new as the toolkit is needed", target, compiler.Version(), toolkit.Version(driver), err)
+			continue
+		}
+		if file != "" {
+			// Without the cache the next start takes a second longer.
+			if os.MkdirAll(dir, 0o777) == nil {
+				_ = atomicfile.WriteFile(file, made.Code)
+			}
+		}
+		return nil
 	}
-	return nil
+	return err
 }
 
-// earlier lists architectures before a card's that toolkits know, the latest first.
-func earlier(capability int) (list []int) {
-	for _, c := range []int{90, 80, 70} {
+// targets lists the architectures to compile for, the best first: the card's own
+// in machine code, which every driver that knows the card takes, whatever the
+// release of the toolkit; and, since a toolkit older than the card does not know
+// that, the intermediate code of the card's and of earlier ones.
+func targets(capability int, machine bool) (list []string) {
+	if machine {
+		list = append(list, fmt.Sprintf("sm_%d", capability))
+	}
+	list = append(list, fmt.Sprintf("compute_%d", capability))
+	for _, c := range []int{120, 100, 90, 80, 75, 70} {
 		if c < capability {
-			list = append(list, c)
+			list = append(list, fmt.Sprintf("compute_%d", c))
 		}
 	}
 	return list
-}
-
-// Version writes a driver's version number as NVIDIA does.
-func Version(v int) string { return fmt.Sprintf("%d.%d", v/1000, v%1000/10) }
-
-// compile turns the kernels into PTX.
-func compile(options []string) (code string, err error) {
-	p, err := nvrtc.CreateProgram(source, "kernels.cu")
-	if err != nil {
-		return "", err
-	}
-	defer func() {
-		if e := p.Destroy(); err == nil && e != nil {
-			err = e
-		}
-	}()
-	if err := p.Compile(options...); err != nil {
-		log, logErr := p.GetLog()
-		if logErr != nil {
-			return "", err
-		}
-		return "", fmt.Errorf("%w\n%s", err, strings.TrimRight(log, "\x00\n"))
-	}
-	code, err = p.GetPTX()
-	return strings.TrimRight(code, "\x00"), err
 }
 
 // function is a kernel by name.

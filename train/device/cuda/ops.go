@@ -5,7 +5,6 @@ package cuda
 import (
 	"github.com/seed-436d2970/pixpro/train/device"
 	"github.com/seed-436d2970/pixpro/train/device/cuda/cublas"
-	"gorgonia.org/cu"
 )
 
 // vector is the kernel that takes as many channels a thread as fit, and how
@@ -23,7 +22,7 @@ func matrix(t device.Tensor, offset, lead, stride int) cublas.Matrix {
 	if p != 0 {
 		p += uintptr(int64(offset) * elementSize(isHalf(t)))
 	}
-	return cublas.Matrix{Pointer: cu.DevicePtr(p), BF16: isHalf(t), Lead: lead, Stride: stride}
+	return cublas.Matrix{Pointer: p, BF16: isHalf(t), Lead: lead, Stride: stride}
 }
 
 // gemm queues matrix products, see cublas.Handle.Gemm; what is their name in a profile.
@@ -142,7 +141,7 @@ func (d *Device) ConvolveBackwardData(dx, dy, w device.Tensor, c device.Convolut
 		fields := d.fields(&g, n)
 		d.gemm("gemm data", false, false, n, depth, outs, matrix(dy, image*perImage*g.Outs, g.Outs, outs), weights, false, matrix(fields, 0, g.Size(), depth), groups)
 		bytes := size(fields) + int64(images*place)*elementSize(d.half)
-		target := uintptr(matrix(dx, image*place, 0, 0).Pointer)
+		target := matrix(dx, image*place, 0, 0).Pointer
 		d.launchFlat(kernel, images*place/width, bytes, g.arguments(target, fields, images*place, accumulate)...)
 		d.Free(fields)
 	}

@@ -74,8 +74,8 @@ func (d *Device) Copy(dst device.Tensor, to device.Place, src device.Tensor, fro
 		kernel = "copy_activations"
 	}
 	wide, high := dst.Channels(), src.Channels()
-	target := uintptr(matrix(dst, to.Row*wide+to.Column, 0, 0).Pointer)
-	source := uintptr(matrix(src, from.Row*high+from.Column, 0, 0).Pointer)
+	target := matrix(dst, to.Row*wide+to.Column, 0, 0).Pointer
+	source := matrix(src, from.Row*high+from.Column, 0, 0).Pointer
 	n := rows * columns
 	d.launchFlat(kernel, n, 2*int64(n)*elementSize(isHalf(dst)), target, wide, source, high, n, columns)
 }

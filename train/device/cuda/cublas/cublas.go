@@ -1,102 +1,121 @@
-//go:build cuda
+//go:build linux
 
+// Package cublas is a thin binding of the parts of cuBLAS that training needs,
+// opened at run time.
 package cublas
-
-/*
-#cgo LDFLAGS: -lcublas
-#cgo linux CFLAGS: -I/usr/local/cuda/include
-#cgo linux LDFLAGS: -L/usr/local/cuda/lib64
-#include <stdint.h>
-#include <cublas_v2.h>
-
-static cublasStatus_t create(uintptr_t *h) { return cublasCreate((cublasHandle_t*)h); }
-static cublasStatus_t destroy(uintptr_t h) { return cublasDestroy((cublasHandle_t)h); }
-static cublasStatus_t setStream(uintptr_t h, uintptr_t s) { return cublasSetStream((cublasHandle_t)h, (cudaStream_t)s); }
-// Partial sums of a product may otherwise be added up in its result's type.
-static cublasStatus_t setMath(uintptr_t h) {
-  return cublasSetMathMode((cublasHandle_t)h, (cublasMath_t)(CUBLAS_DEFAULT_MATH | CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION));
-}
-static cublasStatus_t gemm(uintptr_t h, int ta, int tb, int m, int n, int k,
-    uintptr_t a, int at, int lda, long long sa, uintptr_t b, int bt, int ldb, long long sb, float beta,
-    uintptr_t c, int ct, int ldc, long long sc, int count, int compute) {
-  float alpha = 1;
-  return cublasGemmStridedBatchedEx((cublasHandle_t)h, (cublasOperation_t)ta, (cublasOperation_t)tb, m, n, k, &alpha,
-      (const void*)a, (cudaDataType)at, lda, sa, (const void*)b, (cudaDataType)bt, ldb, sb, &beta,
-      (void*)c, (cudaDataType)ct, ldc, sc, count, (cublasComputeType_t)compute, CUBLAS_GEMM_DEFAULT);
-}
-*/
-import "C"
 
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"unsafe"
 
-	"gorgonia.org/cu"
+	"github.com/ebitengine/purego"
+
+	"github.com/seed-436d2970/pixpro/train/device/cuda/toolkit"
 )
 
 // Status is an error of cuBLAS.
-type Status int
+type Status int32
 
 // AllocFailed is the status of a call that found no memory on the card.
-const AllocFailed Status = C.CUBLAS_STATUS_ALLOC_FAILED
+const AllocFailed Status = 3
 
 func (s Status) Error() string {
 	name, ok := map[Status]string{
-		C.CUBLAS_STATUS_NOT_INITIALIZED: "NOT_INITIALIZED", C.CUBLAS_STATUS_ALLOC_FAILED: "ALLOC_FAILED",
-		C.CUBLAS_STATUS_INVALID_VALUE: "INVALID_VALUE", C.CUBLAS_STATUS_ARCH_MISMATCH: "ARCH_MISMATCH",
-		C.CUBLAS_STATUS_MAPPING_ERROR: "MAPPING_ERROR", C.CUBLAS_STATUS_EXECUTION_FAILED: "EXECUTION_FAILED",
-		C.CUBLAS_STATUS_INTERNAL_ERROR: "INTERNAL_ERROR", C.CUBLAS_STATUS_NOT_SUPPORTED: "NOT_SUPPORTED",
+		1: "NOT_INITIALIZED", AllocFailed: "ALLOC_FAILED", 7: "INVALID_VALUE", 8: "ARCH_MISMATCH",
+		11: "MAPPING_ERROR", 13: "EXECUTION_FAILED", 14: "INTERNAL_ERROR", 15: "NOT_SUPPORTED",
 	}[s]
 	if !ok {
-		return fmt.Sprintf("cuBLAS status %d", int(s))
+		return fmt.Sprintf("cuBLAS status %d", int32(s))
 	}
 	return "cuBLAS status " + name
 }
 
-func check(s C.cublasStatus_t) error {
-	if s == C.CUBLAS_STATUS_SUCCESS {
-		return nil
+// Library is an open cuBLAS.
+type Library struct {
+	*toolkit.Library
+	create, destroy, setMath, setStream, gemm, property uintptr
+}
+
+// Open opens the cuBLAS that goes with a driver, see toolkit.Kind.Open.
+func Open(driver int) (*Library, error) {
+	opened, err := toolkit.CuBLAS.Open(driver)
+	if err != nil {
+		return nil, err
 	}
-	return Status(s)
+	l := &Library{Library: opened}
+	for name, address := range map[string]*uintptr{
+		"cublasCreate_v2": &l.create, "cublasDestroy_v2": &l.destroy, "cublasSetMathMode": &l.setMath, "cublasSetStream_v2": &l.setStream,
+		"cublasGemmStridedBatchedEx": &l.gemm, "cublasGetProperty": &l.property,
+	} {
+		if *address, err = opened.Symbol(name); err != nil {
+			return nil, err
+		}
+	}
+	return l, nil
+}
+
+//go:uintptrescapes
+func call(function uintptr, args ...uintptr) error {
+	if status, _, _ := purego.SyscallN(function, args...); int32(status) != 0 {
+		return Status(int32(status))
+	}
+	return nil
+}
+
+// Version is major and minor of the library.
+func (l *Library) Version() (string, error) {
+	var parts [2]int32
+	for i := range parts { // MAJOR_VERSION and MINOR_VERSION
+		if err := call(l.property, uintptr(i), uintptr(unsafe.Pointer(&parts[i]))); err != nil {
+			return "", fmt.Errorf("version of cuBLAS: %w", err)
+		}
+	}
+	return fmt.Sprintf("%d.%d", parts[0], parts[1]), nil
 }
 
 // Compute is how products are computed.
-type Compute int
+type Compute int32
 
 // Float32 accumulation, of factors as they are or, for the second, of float32
 // factors rounded to TF32.
 const (
-	Compute32F     Compute = C.CUBLAS_COMPUTE_32F
-	Compute32FTF32 Compute = C.CUBLAS_COMPUTE_32F_FAST_TF32
+	Compute32F     Compute = 68
+	Compute32FTF32 Compute = 77
 )
 
 // Handle is a cuBLAS context, bound to the CUDA context that it was made in.
-type Handle struct{ h C.uintptr_t }
+type Handle struct {
+	library *Library
+	handle  uintptr
+}
+
+// disallowReducedPrecisionReduction is a mode of products: their partial sums may
+// otherwise be added up in the result's type.
+const disallowReducedPrecisionReduction = 16
 
 // Create makes a handle whose products are added up in float32 throughout.
-func Create() (Handle, error) {
-	var h Handle
-	if err := check(C.create(&h.h)); err != nil {
-		return h, err
+func (l *Library) Create() (*Handle, error) {
+	h := &Handle{library: l}
+	if err := call(l.create, uintptr(unsafe.Pointer(&h.handle))); err != nil {
+		return nil, err
 	}
-	if err := check(C.setMath(h.h)); err != nil {
-		return h, errors.Join(err, h.Destroy())
+	if err := call(l.setMath, h.handle, disallowReducedPrecisionReduction); err != nil {
+		return nil, errors.Join(err, h.Destroy())
 	}
 	return h, nil
 }
 
 // Destroy gives it up.
-func (h Handle) Destroy() error { return check(C.destroy(h.h)) }
+func (h *Handle) Destroy() error { return call(h.library.destroy, h.handle) }
 
-// SetStream makes later products work on s.
-func (h Handle) SetStream(s cu.Stream) error {
-	return check(C.setStream(h.h, C.uintptr_t(uintptr(unsafe.Pointer(s.C())))))
-}
+// SetStream makes later products work on a stream of the driver's.
+func (h *Handle) SetStream(stream uintptr) error { return call(h.library.setStream, h.handle, stream) }
 
 // Matrix is the first of a batch of row-major matrices in device memory.
 type Matrix struct {
-	Pointer cu.DevicePtr
+	Pointer uintptr
 	BF16    bool // bfloat16, else float32
 	Lead    int  // elements from one row to the next
 	Stride  int  // elements from one matrix to the next
@@ -104,29 +123,33 @@ type Matrix struct {
 
 // Gemm computes c = op(a) op(b), or adds it to c, for a batch of count: op(a) is
 // m x k, op(b) k x n; op transposes where asked to.
-func (h Handle) Gemm(transA, transB bool, m, n, k int, a, b Matrix, accumulate bool, c Matrix, count int, compute Compute) error {
-	var beta C.float
+func (h *Handle) Gemm(transA, transB bool, m, n, k int, a, b Matrix, accumulate bool, c Matrix, count int, compute Compute) error {
+	const defaultAlgorithm = ^uintptr(0) // -1
+	var pin runtime.Pinner
+	defer pin.Unpin()
+	factors := &[2]float32{1, 0} // of the product and of what is in c
 	if accumulate {
-		beta = 1
+		factors[1] = 1
 	}
+	pin.Pin(factors)
 	// cuBLAS is column-major, where row-major matrices are their transposes:
 	// c' = op(b)' op(a)'.
-	return check(C.gemm(h.h, op(transB), op(transA), C.int(n), C.int(m), C.int(k),
-		C.uintptr_t(b.Pointer), b.kind(), C.int(b.Lead), C.longlong(b.Stride),
-		C.uintptr_t(a.Pointer), a.kind(), C.int(a.Lead), C.longlong(a.Stride), beta,
-		C.uintptr_t(c.Pointer), c.kind(), C.int(c.Lead), C.longlong(c.Stride), C.int(count), C.int(compute)))
+	return call(h.library.gemm, h.handle, op(transB), op(transA), uintptr(n), uintptr(m), uintptr(k), uintptr(unsafe.Pointer(&factors[0])),
+		b.Pointer, b.kind(), uintptr(b.Lead), uintptr(b.Stride),
+		a.Pointer, a.kind(), uintptr(a.Lead), uintptr(a.Stride), uintptr(unsafe.Pointer(&factors[1])),
+		c.Pointer, c.kind(), uintptr(c.Lead), uintptr(c.Stride), uintptr(count), uintptr(compute), defaultAlgorithm)
 }
 
-func op(transposed bool) C.int {
+func op(transposed bool) uintptr {
 	if transposed {
-		return C.CUBLAS_OP_T
+		return 1 // CUBLAS_OP_T
 	}
-	return C.CUBLAS_OP_N
+	return 0
 }
 
-func (m Matrix) kind() C.int {
+func (m Matrix) kind() uintptr {
 	if m.BF16 {
-		return C.CUDA_R_16BF
+		return 14 // CUDA_R_16BF
 	}
-	return C.CUDA_R_32F
+	return 0 // CUDA_R_32F
 }
