@@ -146,7 +146,7 @@ func (s pairStream) result(w *world) ([][]pair, error) {
 }
 
 // compare compares a whole stream with the images: which there are how often, and
-// the views of the first epoch.
+// the views of the first rows.
 func (s pairStream) compare(w *world, ranks [][]pair) error {
 	p := w.images[s.pictures]
 	drawn, total := map[string]int{}, 0
@@ -164,8 +164,13 @@ func (s pairStream) compare(w *world, ranks [][]pair) error {
 		if s.cfg.DType == pipeline.Float32 {
 			continue // of views without a formula of its own here
 		}
+		epoch := 0 // the first may have few rows, where a part's images are damaged
 		for i, r := range rows[:min(len(rows), 3)] {
-			want, err := s.expected(p.sound[r.Key], r)
+			want, err := s.expected(p.sound[r.Key], epoch, r)
+			for err == nil && want != r && epoch+1 < s.cfg.Epochs {
+				epoch++
+				want, err = s.expected(p.sound[r.Key], epoch, r)
+			}
 			if diff := cmp.Diff(want, r); err != nil || diff != "" {
 				return fmt.Errorf("row %d: %v (-expected +got):\n%s", i, err, diff)
 			}
@@ -181,8 +186,8 @@ func (s pairStream) compare(w *world, ranks [][]pair) error {
 	return nil
 }
 
-// expected makes the views of a row of the first epoch from its image.
-func (s pairStream) expected(data []byte, r pair) (pair, error) {
+// expected makes the views of a row of an epoch from its image.
+func (s pairStream) expected(data []byte, epoch int, r pair) (pair, error) {
 	var (
 		d       decode.Decoder
 		m       augment.Image
@@ -193,7 +198,7 @@ func (s pairStream) expected(data []byte, r pair) (pair, error) {
 	}
 	want := pair{Index: r.Index, Key: r.Key, Label: r.Label}
 	for v := range 2 {
-		rng := augment.NewRand(s.cfg.Seed, 0, uint64(r.Index), v)
+		rng := augment.NewRand(s.cfg.Seed, uint64(epoch), uint64(r.Index), v)
 		params := s.cfg.Recipe.Sample(&rng, v, m.Width, m.Height)
 		view := augment.NewPlanes(s.cfg.Size, s.cfg.Size)
 		params.Apply(view, m, &scratch)

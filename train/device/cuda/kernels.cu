@@ -15,10 +15,19 @@ typedef long long int64;
 struct activation { unsigned short bits; };
 static __device__ __forceinline__ float widened(unsigned bits) { return __uint_as_float(bits << 16); }
 // narrowed rounds to the nearest, to even in the middle; not-a-number stays one.
-static __device__ __forceinline__ unsigned narrowed(float f) {
-  unsigned u = __float_as_uint(f);
-  if ((u & 0x7fffffffu) > 0x7f800000u) return u >> 16 | 0x40u;
-  return (u + 0x7fffu + (u >> 16 & 1u)) >> 16;
+// The second goes into the upper half. Cards from 8.0 on do that in one
+// instruction.
+static __device__ __forceinline__ unsigned narrowed(float f, float second) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  unsigned both;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(second), "f"(f));
+  return both;
+#else
+  unsigned u = __float_as_uint(f), v = __float_as_uint(second);
+  u = (u & 0x7fffffffu) > 0x7f800000u ? u >> 16 | 0x40u : (u + 0x7fffu + (u >> 16 & 1u)) >> 16;
+  v = (v & 0x7fffffffu) > 0x7f800000u ? v >> 16 | 0x40u : (v + 0x7fffu + (v >> 16 & 1u)) >> 16;
+  return u | v << 16;
+#endif
 }
 #else
 typedef float activation;
@@ -32,7 +41,7 @@ template <> struct Pack<1> {
   __device__ __forceinline__ void write(float* p) const { *p = v[0]; }
 #ifdef PIXPRO_BF16
   __device__ __forceinline__ void read(const activation* p) { v[0] = widened(p->bits); }
-  __device__ __forceinline__ void write(activation* p) const { p->bits = (unsigned short)narrowed(v[0]); }
+  __device__ __forceinline__ void write(activation* p) const { p->bits = (unsigned short)narrowed(v[0], 0); }
 #endif
 };
 template <> struct Pack<4> {
@@ -49,7 +58,7 @@ template <> struct Pack<4> {
     v[2] = widened(q.y & 0xffffu); v[3] = widened(q.y >> 16);
   }
   __device__ __forceinline__ void write(activation* p) const {
-    *(uint2*)p = make_uint2(narrowed(v[0]) | narrowed(v[1]) << 16, narrowed(v[2]) | narrowed(v[3]) << 16);
+    *(uint2*)p = make_uint2(narrowed(v[0], v[1]), narrowed(v[2], v[3]));
   }
 #endif
 };
@@ -135,28 +144,39 @@ extern "C" __global__ void add_float(float* dst, const float* src, int64 n) { ad
 #define WINDOW int h, int w, int channels, int oh, int ow, int kernel, int stride, int padding, int dilation, int groups
 #define WINDOW_ARGUMENTS h, w, channels, oh, ow, kernel, stride, padding, dilation, groups
 
-template <int V> static __device__ __forceinline__ void gather_windows(activation* fields, const activation* x, int64 first, int count, WINDOW) {
-  const int size = kernel * kernel * channels;
-  const int64 i = thread_index() * V;
-  if (i >= (int64)count * size) return;
-  const int64 row = first + i / size;
-  int at = (int)(i % size);
+// A thread has one column of the receptive fields and walks over the rows of its
+// block's chunk. Values are copied as they are, a T at once; channels counts Ts.
+template <class T> static __device__ __forceinline__ void gather_windows(T* fields, const T* x, int first, int count, int chunk, WINDOW) {
+  const int column = blockIdx.x * blockDim.x + threadIdx.x, size = kernel * kernel * channels;
+  const int end = min(count, (int)(blockIdx.y + 1) * chunk);
+  int row = blockIdx.y * chunk + threadIdx.y;
+  if (column >= size || row >= end) return;
   const int depth = channels / groups;
-  const int c = at % depth; at /= depth;
+  int at = column / depth;
   const int kw = at % kernel; at /= kernel;
   const int kh = at % kernel; const int group = at / kernel;
-  const int64 image = row / ((int64)oh * ow);
-  const int pixel = (int)(row % ((int64)oh * ow));
-  const int y = pixel / ow * stride - padding + kh * dilation;
-  const int xx = pixel % ow * stride - padding + kw * dilation;
-  Pack<V> p;
-  if (y >= 0 && y < h && xx >= 0 && xx < w) p.read(x + ((image * h + y) * w + xx) * channels + group * depth + c);
-  else for (int k = 0; k < V; k++) p.v[k] = 0;
-  p.write(fields + i);
+  const int down = kh * dilation - padding, right = kw * dilation - padding;
+  x += group * depth + column % depth;
+  int place = first + row;  // of the output
+  int ox = place % ow; place /= ow;
+  int oy = place % oh, image = place / oh;
+  T* to = fields + (int64)row * size + column;
+  for (;;) {
+    const int y = oy * stride + down, across = ox * stride + right;
+    T value = T();
+    if ((unsigned)y < (unsigned)h && (unsigned)across < (unsigned)w) value = x[((int64)(image * h + y) * w + across) * channels];
+    *to = value;
+    row += blockDim.y;
+    if (row >= end) return;
+    to += (int64)blockDim.y * size;
+    for (ox += blockDim.y; ox >= ow; ox -= ow)
+      if (++oy == oh) { oy = 0; image++; }
+  }
 }
-// fields[r] = the receptive field of output pixel first + r; 0 outside of x
-extern "C" __global__ void im2col_1(activation* fields, const activation* x, int64 first, int count, WINDOW) { gather_windows<1>(fields, x, first, count, WINDOW_ARGUMENTS); }
-extern "C" __global__ void im2col_4(activation* fields, const activation* x, int64 first, int count, WINDOW) { gather_windows<4>(fields, x, first, count, WINDOW_ARGUMENTS); }
+// fields[r] = the receptive field of output pixel first + r; 0 outside of x; a
+// value or 16 bytes a thread
+extern "C" __global__ void im2col_1(activation* fields, const activation* x, int first, int count, int chunk, WINDOW) { gather_windows(fields, x, first, count, chunk, WINDOW_ARGUMENTS); }
+extern "C" __global__ void im2col_16(uint4* fields, const uint4* x, int first, int count, int chunk, WINDOW) { gather_windows(fields, x, first, count, chunk, WINDOW_ARGUMENTS); }
 
 template <int V> static __device__ __forceinline__ void sum_windows(activation* dx, const activation* fields, int64 elements, int accumulate, WINDOW) {
   const int64 i = thread_index() * V;

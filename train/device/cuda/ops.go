@@ -77,9 +77,16 @@ func (d *Device) fitting(values int) int {
 
 // gather writes the receptive fields of outputs first, first+1, ... to fields.
 func (d *Device) gather(g *window, fields, x device.Tensor, first, rows int) {
-	kernel, width := vector("im2col", g.Channels/g.Groups)
+	kernel, width := "im2col_1", 1
+	if wide := int(16 / elementSize(d.half)); g.Channels/g.Groups%wide == 0 {
+		kernel, width = "im2col_16", wide
+	}
+	mustBe(first+rows < 1<<31 && g.Images*g.Height < 1<<31, "windows of %v", x.Shape)
 	read := min(int64(rows)*int64(g.Size()), int64(rows)*int64(g.Stride*g.Stride)*int64(g.Channels)) * elementSize(d.half)
-	d.launchFlat(kernel, rows*g.Size()/width, read+int64(rows)*int64(g.Size())*elementSize(d.half), g.arguments(fields, x, first, rows)...)
+	at := newBlocks(rows, g.Size(), 1, width, gatherRows)
+	packs := *g
+	packs.Channels /= width
+	d.launch(kernel, at.grid, at.block, read+int64(rows)*int64(g.Size())*elementSize(d.half), packs.arguments(fields, x, first, rows, at.chunk)...)
 }
 
 // factor is w as matrix products take it; done gives it back.
@@ -185,11 +192,12 @@ type blocks struct {
 	chunk, chunks int // rows of a block, blocks along the rows of a view
 }
 
-// sumRows and mapRows are how many rows a thread of a kernel that sums them, and
-// of one that does not, should have.
+// sumRows, mapRows and gatherRows are how many rows a thread of a kernel that sums
+// them, of one that does not, and of one that gathers windows should have.
 const (
-	sumRows = 16
-	mapRows = 4
+	sumRows    = 16
+	mapRows    = 4
+	gatherRows = 12
 )
 
 // newBlocks divides the rows of views with so many channels, width of them a thread.
