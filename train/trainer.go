@@ -224,7 +224,10 @@ func (t *Trainer) Run(ctx context.Context, src Source) (err error) {
 		if t.lock, err = lockOutput(ctx, &t.cfg, t.listen); err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, t.lock.Release()) }()
+		defer func() {
+			err = errors.Join(err, t.lock.Release())
+			t.lock = nil
+		}()
 		if names, err := checkpoint.Names(t.cfg.Output); err != nil || !slices.Equal(names, t.before) {
 			return errors.Join(fmt.Errorf("train: output %s has checkpoints of another run since this one was set up: set it up again", t.cfg.Output), err)
 		}

@@ -6,6 +6,8 @@ import (
 	"image"
 	"image/color"
 	"image/jpeg"
+	"slices"
+	"sync"
 	"testing"
 
 	"github.com/seed-436d2970/pixpro/augment"
@@ -69,6 +71,31 @@ func TestHarmlessWarning(t *testing.T) {
 		if err := d.Decode(tableless, &got); !errors.Is(err, ErrFormat) {
 			t.Errorf("without a quantization table after a harmless warning: error %v", err)
 		}
+	})
+}
+
+// TestWarningsOfManyThreads decodes an image with a harmless warning for so long
+// that its goroutine goes on in another thread. The library keeps a warning's text
+// by thread.
+func TestWarningsOfManyThreads(t *testing.T) {
+	data := withScans(2000, 2000, 20)
+	scan := bytes.Index(data, []byte{0xFF, 0xDA})
+	data = slices.Concat(data[:scan], []byte{1, 2, 3}, data[scan:])
+	eachJPEGDecoder(t, func(t *testing.T, _ *Decoder) {
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				var d Decoder
+				var m augment.Image
+				for range 2 {
+					if err := d.Decode(data, &m); err != nil {
+						t.Error(err)
+						return
+					}
+				}
+			})
+		}
+		wg.Wait()
 	})
 }
 

@@ -16,6 +16,7 @@ import (
 type jpegHeader struct {
 	width, height int
 	progressive   bool
+	arithmetic    bool // coded so, not by Huffman
 	components    []jpegComponent
 	adobe         int // where the colour transform of the Adobe marker is, 0 if there is none
 }
@@ -91,7 +92,8 @@ func readJPEGHeader(data []byte) (jpegHeader, error) {
 		}
 		h.height = int(s.body[1])<<8 | int(s.body[2])
 		h.width = int(s.body[3])<<8 | int(s.body[4])
-		h.progressive = s.marker == markerSOF2
+		h.arithmetic = s.marker > markerJPG
+		h.progressive = s.marker&3 == markerSOF2&3
 		h.components = make([]jpegComponent, 0, s.body[5])
 		for i := range int(s.body[5]) {
 			h.components = append(h.components, jpegComponent{s.body[6+3*i], s.body[7+3*i], s.body[8+3*i]})

@@ -120,7 +120,7 @@ func (h Header) cost(data []byte) cost {
 		if data[28] != 0 { // interlaced: seven images that are merged into one
 			held *= 2
 		}
-		return cost{memory: n * (held + result), time: nanoseconds(8*raw + 10*n)}
+		return cost{memory: n * (held + result), time: nanoseconds(8*raw + 10*n + 120*size)} // blocks may be empty
 	case "gif":
 		// The frame, the same in the order of its rows, and the screen.
 		return cost{memory: n * (2 + result), time: nanoseconds(15*n + 5*size)}
@@ -180,6 +180,10 @@ func jpegCost(data []byte, n int64) cost {
 	}
 	const bytesNS, blockNS, pixelNS = 20, 10, 15
 	c.time = nanoseconds(bytesNS*int64(len(data)) + blockNS*scans*samples/64 + pixelNS*n)
+	if h.arithmetic { // only libjpeg decodes it; a value can take less than a bit
+		const valueNS = 10
+		c.time = nanoseconds(bytesNS*int64(len(data)) + valueNS*scans*samples + pixelNS*n)
+	}
 	return c
 }
 

@@ -172,6 +172,10 @@ func (l *turboLibrary) decompress(data, pix []byte, format turboFormat, width, h
 	if len(data) == 0 || max(width, height) > math.MaxInt32 || len(pix) != ceil(width, divisor)*ceil(height, divisor)*format.bytes() {
 		return fmt.Errorf("%d bytes cannot become %d x %d pixels in %d bytes", len(data), width, height, len(pix))
 	}
+	// TurboJPEG 2 keeps the text of an error by thread, and whether an image is
+	// damaged depends on it.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	t := instancePool.Get().(*turboInstance)
 	defer instancePool.Put(t)
 	if t.handle = l.open(); t.handle == 0 {

@@ -148,6 +148,23 @@ func TestWait(t *testing.T) {
 	}
 }
 
+// TestWaitForAFolderThatGoes waits for a holder that made the folder and takes it
+// away with its lock.
+func TestWaitForAFolderThatGoes(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "run")
+	_, end := hold(t, dir)
+	k, err := Folder(t.Context(), dir, mkdir, time.Hour, func(event.Event) { end() })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := k.Release(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the folder is still there: %v", err)
+	}
+}
+
 func TestFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "backbone.pth")
 	k, err := File(t.Context(), path, 0, nil)

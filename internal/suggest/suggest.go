@@ -9,6 +9,10 @@ import (
 // For is ", did you mean prefix+NAME?" with the name that is nearest to what was
 // typed, and empty if none is near.
 func For(typed, prefix string, names []string) string {
+	const longest = 64 // of what a person mistypes
+	if len(typed) > longest {
+		return ""
+	}
 	best, least := "", 1+len(typed)/3
 	for _, name := range names {
 		d := distance(typed, name)

@@ -55,10 +55,10 @@ func race(t *testing.T, lines ...[]string) (codes []int, said []string) {
 var refusal = regexp.MustCompile(`^pixpro: [^\n]* is being written by (process \d+ on [^\n]* since|another process)[^\n]*\n$`)
 
 // wantWinner checks that one of two ended well and the other was refused, or, if
-// it came too late for that, what late says of it.
-func wantWinner(t *testing.T, codes []int, said []string, late string) {
+// it came too late for that, what late says of it. It returns how many were
+// refused.
+func wantWinner(t *testing.T, codes []int, said []string, late string) (refused int) {
 	t.Helper()
-	refused := 0
 	for i, code := range codes {
 		switch {
 		case code == exitFailed && refusal.MatchString(said[i]):
@@ -70,7 +70,7 @@ func wantWinner(t *testing.T, codes []int, said []string, late string) {
 	if codes[0] != exitFine && codes[1] != exitFine {
 		t.Errorf("neither ended well: %q", said)
 	}
-	t.Logf("%d refused", refused)
+	return refused
 }
 
 // TestOneWriter starts two writers of one output at the same moment, ten times
@@ -101,11 +101,12 @@ func TestOneWriter(t *testing.T) {
 	backbone := filepath.Join(dir, "backbone.safetensors")
 	mustRun(t, "export", "--checkpoint", whole, "--out", backbone)
 
+	refused := 0
 	t.Run("shard", func(t *testing.T) {
 		for range times {
 			out := filepath.Join(t.TempDir(), "out")
 			codes, said := race(t, sharding(out), sharding(out))
-			wantWinner(t, codes, said, "the folder is not empty")
+			refused += wantWinner(t, codes, said, "the folder is not empty")
 			if diff := cmp.Diff(contents(t, data), contents(t, out)); diff != "" {
 				t.Errorf("-alone +beside another:\n%s", diff)
 			}
@@ -115,7 +116,7 @@ func TestOneWriter(t *testing.T) {
 		for range times {
 			output := filepath.Join(t.TempDir(), "run")
 			codes, said := race(t, training(output), training(output))
-			wantWinner(t, codes, said, "")
+			refused += wantWinner(t, codes, said, "")
 			files, losses := outcome(t, output)
 			if diff := cmp.Diff(wantFiles, files) + cmp.Diff(wantLosses, losses); diff != "" {
 				t.Errorf("-alone +beside another:\n%s", diff)
@@ -137,12 +138,15 @@ func TestOneWriter(t *testing.T) {
 			if codes[0] != exitFine {
 				t.Errorf("training ended with %d: %s", codes[0], said[0])
 			}
-			wantWinner(t, codes[1:], said[1:], "")
+			refused += wantWinner(t, codes[1:], said[1:], "")
 			if f, err := safetensors.Read(out); err != nil || len(f.Names()) != 100 {
 				t.Errorf("export %d cannot be read: %v", i, err)
 			}
 		}
 	})
+	if t.Logf("%d refused", refused); refused == 0 {
+		t.Error("no writer came while another one wrote")
+	}
 	t.Run("waiting", func(t *testing.T) {
 		output := filepath.Join(t.TempDir(), "run")
 		line := append(training(output), "--wait", "5m")
