@@ -51,7 +51,7 @@ type HeldError struct {
 }
 
 func (e *HeldError) Error() string {
-	return fmt.Sprintf("%s is being written by %v: let it end (--wait 5m waits for that), stop it, or choose another output", e.Output, e.Holder)
+	return fmt.Sprintf("%s is being written by %v: let it end (train, shard and export take --wait 5m for that), stop it, or choose another output", e.Output, e.Holder)
 }
 
 // Waiting says that an output's present writer is waited for.
