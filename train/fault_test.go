@@ -116,7 +116,7 @@ func TestTrainingSurvivesFailedSaves(t *testing.T) {
 	_, want := outcome(t, whole.Output)
 	stride := 149 // of about 950 operations
 	if testing.Short() {
-		stride = 700
+		stride = 400
 	}
 	broken := 0
 	for n := 1; ; n += stride {

@@ -73,7 +73,7 @@ func TestPowerCuts(t *testing.T) {
 	operations := disk.Operations()
 	stride, tries, resumed := 1, atomicfiletest.Tries(), 150
 	if testing.Short() {
-		stride, resumed = 13, 400
+		stride, resumed = 5, 400
 	}
 	rng := rand.New(rand.NewPCG(15, 1))
 	cuts, runs, least := 0, 0, int64(0)

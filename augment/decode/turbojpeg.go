@@ -74,24 +74,13 @@ func openTurboJPEG() (*turboLibrary, error) {
 	return nil, errors.Join(errs...)
 }
 
-// findAll looks up the addresses of functions by their names.
-func findAll(lib *dl.Library, functions map[string]*uintptr) error {
-	for name, at := range functions {
-		var err error
-		if *at, err = lib.Symbol(name); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // turbo2 holds the functions of versions 2 (and 1.4 on).
 type turbo2 struct{ init, header, decompress uintptr }
 
 func findTurbo2(lib *dl.Library) (*turboLibrary, error) {
 	calls := new(turbo2)
 	t := &turboLibrary{name: lib.Name + " (TurboJPEG 2)", turboInterface: calls}
-	return t, findAll(lib, map[string]*uintptr{
+	return t, lib.Symbols(map[string]*uintptr{
 		"tjInitDecompress": &calls.init, "tjDecompressHeader3": &calls.header, "tjDecompress2": &calls.decompress,
 		"tjDestroy": &t.destroy, "tjGetErrorCode": &t.errorCode, "tjGetErrorStr2": &t.errorString,
 	})
@@ -127,7 +116,7 @@ type turbo3 struct{ init, set, get, setScale, header, decompress uintptr }
 func findTurbo3(lib *dl.Library) (*turboLibrary, error) {
 	calls := new(turbo3)
 	t := &turboLibrary{name: lib.Name + " (TurboJPEG 3)", turboInterface: calls}
-	return t, findAll(lib, map[string]*uintptr{
+	return t, lib.Symbols(map[string]*uintptr{
 		"tj3Init": &calls.init, "tj3Set": &calls.set, "tj3Get": &calls.get, "tj3SetScalingFactor": &calls.setScale,
 		"tj3DecompressHeader": &calls.header, "tj3Decompress8": &calls.decompress,
 		"tj3Destroy": &t.destroy, "tj3GetErrorCode": &t.errorCode, "tj3GetErrorStr": &t.errorString,

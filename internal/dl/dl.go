@@ -38,3 +38,15 @@ func (l *Library) Symbol(name string) (uintptr, error) {
 	}
 	return addr, nil
 }
+
+// Symbols looks several functions up, all of which must be there, and sets where
+// their addresses go.
+func (l *Library) Symbols(functions map[string]*uintptr) error {
+	for name, at := range functions {
+		var err error
+		if *at, err = l.Symbol(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}

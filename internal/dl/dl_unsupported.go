@@ -15,3 +15,6 @@ func Open(names ...string) (*Library, error) { return nil, errUnsupported }
 
 // Symbol fails.
 func (l *Library) Symbol(name string) (uintptr, error) { return 0, errUnsupported }
+
+// Symbols fails.
+func (l *Library) Symbols(functions map[string]*uintptr) error { return errUnsupported }

@@ -85,45 +85,39 @@ type Lock struct {
 // lock, it waits for up to wait, which l is told of, and fails with a
 // *HeldError.
 func Folder(ctx context.Context, dir string, mkdir func(dir string) error, wait time.Duration, l event.Listener) (*Lock, error) {
-	made := false
-	again := func() error {
-		if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-			made = true
+	for attempt := 0; ; attempt++ {
+		_, err := os.Stat(dir)
+		made := errors.Is(err, fs.ErrNotExist)
+		if err := mkdir(dir); err != nil {
+			return nil, err
 		}
-		return mkdir(dir)
+		k, err := acquire(ctx, dir, filepath.Join(dir, FolderName), wait, l)
+		if errors.Is(err, fs.ErrNotExist) && attempt < 10 {
+			continue // a holder that made the folder took it away with its lock
+		}
+		if err != nil {
+			return nil, err
+		}
+		if made {
+			k.folder = dir
+		}
+		return k, nil
 	}
-	k, err := acquire(ctx, dir, filepath.Join(dir, FolderName), again, wait, l)
-	if err != nil {
-		return nil, err
-	}
-	if made {
-		k.folder = dir
-	}
-	return k, nil
 }
 
 // File locks a file, which need not be there, like Folder.
 func File(ctx context.Context, path string, wait time.Duration, l event.Listener) (*Lock, error) {
-	return acquire(ctx, path, filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".lock"), nil, wait, l)
+	return acquire(ctx, path, filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".lock"), wait, l)
 }
 
-// acquire locks the file at path, whose folder mkdir makes if it is not nil. A holder that made the
-// folder and wrote nothing takes it away with it.
-func acquire(ctx context.Context, output, path string, mkdir func() error, wait time.Duration, l event.Listener) (*Lock, error) {
+func acquire(ctx context.Context, output, path string, wait time.Duration, l event.Listener) (*Lock, error) {
 	begun := time.Now()
 	told := false
 	for {
-		if mkdir != nil {
-			if err := mkdir(); err != nil {
-				return nil, err
-			}
-		}
 		f, err := try(path, lockFile)
 		switch {
 		case err == nil:
 			return &Lock{file: f}, nil
-		case mkdir != nil && errors.Is(err, fs.ErrNotExist) && time.Since(begun) < wait+signing:
-			continue // the folder went meanwhile
 		case errors.Is(err, errors.ErrUnsupported):
 			l.Tell(Unlocked{output, err})
 			return &Lock{}, nil

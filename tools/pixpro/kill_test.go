@@ -74,7 +74,7 @@ func runProcess(t *testing.T, limit time.Duration, args ...string) (killed bool)
 func TestKilledTrainingEndsTheSame(t *testing.T) {
 	kills := 30
 	if testing.Short() {
-		kills = 2
+		kills = 4
 	}
 	dir := t.TempDir()
 	images, data := filepath.Join(dir, "images"), filepath.Join(dir, "shards")

@@ -78,7 +78,7 @@ func wantWinner(t *testing.T, codes []int, said []string, late string) (refused 
 func TestOneWriter(t *testing.T) {
 	times := 10
 	if testing.Short() {
-		times = 1
+		times = 2
 	}
 	dir := t.TempDir()
 	images, data, whole := filepath.Join(dir, "images"), filepath.Join(dir, "shards"), filepath.Join(dir, "whole")

@@ -192,26 +192,26 @@ type blocks struct {
 	chunk, chunks int // rows of a block, blocks along the rows of a view
 }
 
-// sumRows, mapRows and gatherRows are how many rows a thread of a kernel that sums
-// them, of one that does not, and of one that gathers windows should have.
-const (
-	sumRows    = 16
-	mapRows    = 4
-	gatherRows = 12
+// spread is how many rows a thread should have, and the most blocks along the rows
+// of a view.
+type spread struct{ rows, blocks int }
+
+// Kernels that sum rows, whose partial sums one thread adds up; that do not; and
+// that gather windows, where a thread's first row takes most.
+var (
+	sumRows    = spread{16, 256}
+	mapRows    = spread{4, 1 << 15}
+	gatherRows = spread{12, 1 << 15}
 )
 
 // newBlocks divides the rows of views with so many channels, width of them a thread.
-func newBlocks(rows, channels, views, width, rowsPerThread int) blocks {
+func newBlocks(rows, channels, views, width int, s spread) blocks {
 	packs, x := (channels+width-1)/width, 1
 	for x < 32 && x < packs {
 		x *= 2
 	}
 	y := threads / x
-	most := 1 << 15
-	if rowsPerThread == sumRows {
-		most = 256 // partial sums, which one thread adds up
-	}
-	chunk := max(y*rowsPerThread, (rows+most-1)/most)
+	chunk := max(y*s.rows, (rows+s.blocks-1)/s.blocks)
 	chunks := (rows + chunk - 1) / chunk
 	return blocks{[3]int{(packs + x - 1) / x, chunks, views}, [2]int{x, y}, chunk, chunks}
 }

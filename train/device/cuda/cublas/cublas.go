@@ -45,15 +45,10 @@ func Open(driver int) (*Library, error) {
 		return nil, err
 	}
 	l := &Library{Library: opened}
-	for name, address := range map[string]*uintptr{
+	return l, opened.Symbols(map[string]*uintptr{
 		"cublasCreate_v2": &l.create, "cublasDestroy_v2": &l.destroy, "cublasSetMathMode": &l.setMath, "cublasSetStream_v2": &l.setStream,
 		"cublasGemmStridedBatchedEx": &l.gemm, "cublasGetProperty": &l.property,
-	} {
-		if *address, err = opened.Symbol(name); err != nil {
-			return nil, err
-		}
-	}
-	return l, nil
+	})
 }
 
 //go:uintptrescapes

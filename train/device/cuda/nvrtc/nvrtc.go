@@ -54,19 +54,15 @@ func Open(driver int) (*Compiler, error) {
 // New takes an open library.
 func New(l *toolkit.Library) (*Compiler, error) {
 	c := &Compiler{Library: l}
-	for name, address := range map[string]*uintptr{
+	err := l.Symbols(map[string]*uintptr{
 		"nvrtcVersion": &c.version, "nvrtcCreateProgram": &c.create, "nvrtcDestroyProgram": &c.destroy, "nvrtcCompileProgram": &c.compile,
 		"nvrtcGetPTXSize": &c.ptxSize, "nvrtcGetPTX": &c.ptx, "nvrtcGetProgramLogSize": &c.logSize, "nvrtcGetProgramLog": &c.log,
-	} {
-		var err error
-		if *address, err = l.Symbol(name); err != nil {
-			return nil, err
-		}
+	})
+	if err != nil {
+		return nil, err
 	}
-	if size, err := l.Symbol("nvrtcGetCUBINSize"); err == nil {
-		if get, err := l.Symbol("nvrtcGetCUBIN"); err == nil {
-			c.cubinSize, c.cubin = size, get
-		}
+	if l.Symbols(map[string]*uintptr{"nvrtcGetCUBINSize": &c.cubinSize, "nvrtcGetCUBIN": &c.cubin}) != nil {
+		c.cubin = 0
 	}
 	var major, minor int32
 	if err := call(c.version, uintptr(unsafe.Pointer(&major)), uintptr(unsafe.Pointer(&minor))); err != nil {
@@ -92,9 +88,10 @@ func (c *Compiler) Machine() bool { return c.cubin != 0 }
 
 // Result is what a text was compiled to.
 type Result struct {
-	Code    []byte // as the driver loads it
-	Machine bool   // a CUBIN of one architecture, of --gpu-architecture=sm_XX; else PTX
-	Log     string // what the compiler said
+	// Code is what the driver loads: a CUBIN of one architecture, of
+	// --gpu-architecture=sm_XX; else PTX.
+	Code []byte
+	Log  string // what the compiler said
 }
 
 // Compile compiles a text. An error has what the compiler said.
@@ -136,7 +133,6 @@ func (c *Compiler) Compile(source, name string, options ...string) (result Resul
 	}
 	if c.Machine() {
 		if result.Code, err = get(program, c.cubinSize, c.cubin); err != nil || len(result.Code) > 0 {
-			result.Machine = true
 			return result, err
 		}
 	}

@@ -54,22 +54,16 @@ type Library struct {
 // NotFoundError is the error of a library that is nowhere.
 type NotFoundError struct {
 	Kind   Kind
-	Driver string   // the newest CUDA that the driver knows
+	Driver int      // the newest CUDA that the driver knows, as it tells it
 	Tried  []string // names, places, and what stood against files that are there
 }
 
 func (e *NotFoundError) Error() string {
-	major := min(newest, majorOf(e.Driver))
 	remedy := "update the driver to one for CUDA 11 or later"
-	if p := e.Kind.pip[major]; p != "" {
+	if p := e.Kind.pip[min(newest, e.Driver/1000)]; p != "" {
 		remedy = fmt.Sprintf("install it (python3 -m pip install %s), or name its folder in %s", p, Variable)
 	}
-	return fmt.Sprintf("no %s for a driver of CUDA %s: tried %s; %s", e.Kind.Name, e.Driver, strings.Join(e.Tried, "; "), remedy)
-}
-
-func majorOf(version string) (major int) {
-	_, _ = fmt.Sscanf(version, "%d", &major)
-	return major
+	return fmt.Sprintf("no %s for a driver of CUDA %s: tried %s; %s", e.Kind.Name, Version(e.Driver), strings.Join(e.Tried, "; "), remedy)
 }
 
 // Version writes a version of CUDA as major and minor: 12040 is 12.4.
@@ -114,7 +108,7 @@ type place struct {
 }
 
 func (k Kind) search(driver int, s system, open func(name string) (*Library, error)) (*Library, error) {
-	failed := &NotFoundError{Kind: k, Driver: Version(driver)}
+	failed := &NotFoundError{Kind: k, Driver: driver}
 	try := func(p place, major int) *Library {
 		for _, soname := range k.sonames[major] {
 			for _, folder := range p.folders {
