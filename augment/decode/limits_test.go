@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"hash/crc32"
 	"image"
 	"image/color"
 	"image/gif"
@@ -114,6 +115,7 @@ func costly(t testing.TB) map[string][]byte {
 	encode("large grey.jpg", func(b *bytes.Buffer) error { return jpeg.Encode(b, grey, nil) })
 	encode("large.gif", func(b *bytes.Buffer) error { return gif.Encode(b, palette, nil) })
 	files["large progressive.jpg"] = withScans(width, height, 40)
+	files["empty blocks.png"] = withEmptyBlocks(25_000)
 	encode("large.bmp", func(b *bytes.Buffer) error { return bmp.Encode(b, flat) })
 	return files
 }
@@ -140,6 +142,89 @@ func withScans(width, height, scans int) []byte {
 		b = append(b, runs...)
 	}
 	return append(b, 0xFF, markerEOI)
+}
+
+// withEmptyBlocks is a PNG of one grey pixel behind so many blocks of compressed
+// data that have a table of codes and nothing else.
+func withEmptyBlocks(blocks int) []byte {
+	data, bits := []byte{0x78, 0x01}, 0
+	put := func(value uint32, n int) { // the lowest bit first
+		for i := range n {
+			if bits%8 == 0 {
+				data = append(data, 0)
+			}
+			data[len(data)-1] |= byte(value>>i&1) << (bits % 8)
+			bits++
+		}
+	}
+	for range blocks {
+		put(0b100, 3) // not the last block; with a table
+		put(0, 5)     // 257 codes of bytes and the end
+		put(0, 5)     // one of distances
+		put(14, 4)    // 18 lengths of the codes that these are written with,
+		for _, length := range []uint32{0, 0, 1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2} {
+			put(length, 3) // of 18 (zeros), 0 and 1
+		}
+		put(0, 1)
+		put(127, 7) // 138 zeros
+		put(0, 1)
+		put(107, 7)  // 118 zeros
+		put(0b11, 2) // the end has a code of one bit,
+		put(0b01, 2) // and distances have none
+		put(0, 1)    // the end
+	}
+	put(0b001, 3) // the last block, as it is
+	data = append(data, 2, 0, 0xFD, 0xFF, 0, 0)
+	data = binary.BigEndian.AppendUint32(data, 2<<16|1) // Adler-32 of two zeros
+
+	file := []byte("\x89PNG\r\n\x1a\n")
+	chunk := func(name string, content []byte) {
+		file = binary.BigEndian.AppendUint32(file, uint32(len(content)))
+		body := append([]byte(name), content...)
+		file = binary.BigEndian.AppendUint32(append(file, body...), crc32.ChecksumIEEE(body))
+	}
+	chunk("IHDR", []byte{0, 0, 0, 1, 0, 0, 0, 1, 8, 0, 0, 0, 0})
+	chunk("IDAT", data)
+	chunk("IEND", nil)
+	return file
+}
+
+// TestTimeOfRareKinds has files whose size in pixels says little of the time that
+// they take. An arithmetic code can say less than a bit a value, and the values of
+// a scan be all there is: libjpeg-turbo takes 3.6 ns for each on a Zen 4.
+func TestTimeOfRareKinds(t *testing.T) {
+	const width, height, scans = 1600, 1600, 42
+	arithmetic := withScans(width, height, scans)
+	frame := bytes.Index(arithmetic, []byte{0xFF, markerSOF2})
+	arithmetic[frame+1] = 0xCA // SOF10
+	for name, c := range map[string]struct {
+		data []byte
+		took time.Duration
+	}{
+		"arithmetic.jpg":   {arithmetic, width * height * scans * 36 / 10},
+		"empty blocks.png": {withEmptyBlocks(300_000), 333 * time.Millisecond},
+	} {
+		h, err := ReadHeader(c.data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if cost := h.cost(c.data); cost.time < c.took || cost.time > 10*c.took {
+			t.Errorf("%s is expected to take %v, and took %v", name, cost.time, c.took)
+		}
+		d := Decoder{Limits: Limits{MaxTime: c.took}}
+		var m augment.Image
+		if err := d.Decode(c.data, &m); err == nil || !strings.Contains(err.Error(), "--max-decode-time") {
+			t.Errorf("%s: error %v", name, err)
+		}
+	}
+	huffman := withScans(width, height, scans)
+	h, err := ReadHeader(arithmetic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := h.cost(arithmetic).memory, h.cost(huffman).memory; got != want {
+		t.Errorf("arithmetic codes are expected to take %d bytes, Huffman's %d", got, want)
+	}
 }
 
 // TestLimits refuses images by what they would take, before anything is
