@@ -20,7 +20,6 @@ const manifestName = "manifest.json"
 // Manifest is manifest.json: what a dataset consists of.
 type Manifest struct {
 	Version    int         `json:"version"`
-	PixPro     string      `json:"pixpro,omitempty"`   // the program that wrote it, said from the second version on
 	Classes    []string    `json:"classes"`            // a label is an index into it
 	Rows       int64       `json:"rows"`               // of all shards
 	ImageBytes int64       `json:"image_bytes"`        // encoded bytes of all images
@@ -79,6 +78,9 @@ func readManifest(dir string) (Manifest, error) {
 }
 
 func parseManifest(data []byte) (Manifest, error) {
+	if err := checkFormat(data); err != nil {
+		return Manifest{}, err
+	}
 	var m Manifest
 	if err := json.Unmarshal(data, &m); err != nil {
 		return Manifest{}, err
@@ -86,14 +88,27 @@ func parseManifest(data []byte) (Manifest, error) {
 	return m, m.check()
 }
 
+// checkFormat looks at what a manifest or state says of its format and writer
+// alone, since a later one may differ in all else.
+func checkFormat(data []byte) error {
+	var s struct {
+		Version int
+		PixPro  string // said from the second version on
+	}
+	if err := json.Unmarshal(data, &s); err != nil {
+		return err
+	}
+	if s.Version > formatVersion {
+		return fmt.Errorf("it has %w", version.Newer(s.Version, formatVersion, s.PixPro))
+	}
+	if s.Version != formatVersion {
+		return fmt.Errorf("version is %d, this program reads version %d", s.Version, formatVersion)
+	}
+	return nil
+}
+
 // check says what makes the manifest unusable.
 func (m *Manifest) check() error {
-	if m.Version > formatVersion {
-		return fmt.Errorf("it has %w", version.Newer(m.Version, formatVersion, m.PixPro))
-	}
-	if m.Version != formatVersion {
-		return fmt.Errorf("version is %d, this program reads version %d", m.Version, formatVersion)
-	}
 	if len(m.Shards) == 0 {
 		return errors.New("lists no shards")
 	}

@@ -70,8 +70,12 @@ func readState(dir string) (state, error) {
 		return state{}, err
 	}
 	var s state
-	if err := json.Unmarshal(data, &s); err != nil {
-		return state{}, fmt.Errorf("%s: %w: %s", path, err, emptyFolder)
+	err = checkFormat(data)
+	if err == nil {
+		err = json.Unmarshal(data, &s)
+	}
+	if err != nil {
+		return state{}, fmt.Errorf("%s: %w, or %s", path, err, emptyFolder)
 	}
 	return s, nil
 }
@@ -130,8 +134,6 @@ func (s *state) continues(before *state) error {
 		return fmt.Errorf("the run before had %s %v: give the same, or %s", what, then, emptyFolder)
 	}
 	switch {
-	case s.Version != before.Version:
-		return fmt.Errorf("the run before wrote version %d, this program writes %d: %s", before.Version, s.Version, emptyFolder)
 	case s.ShardSize != before.ShardSize:
 		return differs("a shard size of", before.ShardSize)
 	case s.Order != before.Order:

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"runtime/debug"
 	"sync"
+
+	"golang.org/x/mod/semver"
 )
 
 // Number is the version that this is, or that comes next; see CHANGELOG.md.
@@ -30,6 +32,10 @@ var String = sync.OnceValue(func() string {
 	}
 	return Number + revision + dirty
 })
+
+// IsLater says whether a version is a later one than this. What is no version
+// is none.
+func IsLater(v string) bool { return semver.Compare("v"+v, "v"+Number) > 0 }
 
 // Newer is the error about a file of a format that only later versions read.
 // writer is the version that wrote it, "" if the file does not say.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"math"
 	"os"
 	"path/filepath"
@@ -181,24 +182,47 @@ func TestLaterVersions(t *testing.T) {
 		}
 	}
 	manifest := filepath.Join(dir, "shards", "manifest.json")
-	edit(manifest, func(m map[string]any) { m["version"], m["pixpro"] = 9, "0.9.0" })
+	later := func(m map[string]any) { m["version"], m["pixpro"], m["shards"] = 9, "0.9.0", "elsewhere" }
+	edit(manifest, later)
 	_, err := shards.Open(filepath.Dir(manifest))
 	check("shards", err)
 	_, _, err = shards.Write(t.Context(), shards.WriteConfig{In: filepath.Join(compat, "images"), Out: filepath.Dir(manifest), Resume: true})
 	check("shards that a run resumes", err)
+	if err := os.Rename(manifest, filepath.Join(filepath.Dir(manifest), "sharding.json")); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err = shards.Write(t.Context(), shards.WriteConfig{In: filepath.Join(compat, "images"), Out: filepath.Dir(manifest), Resume: true})
+	check("interrupted shards", err)
 
 	run := filepath.Join(dir, "run")
-	state := filepath.Join(run, checkpoint.Folder, checkpoint.StepName(2), checkpoint.StateFile)
-	edit(state, func(m map[string]any) { m["format"], m["versions"].(map[string]any)["pixpro"] = 9, "0.9.0" })
-	_, err = checkpoint.Open(run)
+	folder := func(step int64) string { return filepath.Join(run, checkpoint.Folder, checkpoint.StepName(step)) }
+	if err := os.CopyFS(folder(3), os.DirFS(folder(2))); err != nil {
+		t.Fatal(err)
+	}
+	state := filepath.Join(folder(3), checkpoint.StateFile)
+	edit(state, func(m map[string]any) {
+		m["format"], m["versions"].(map[string]any)["pixpro"], m["position"] = 9, "0.9.0", "elsewhere"
+	})
+	_, err = checkpoint.Open(folder(3))
 	check("a checkpoint", err)
-	_, err = checkpoint.Newest(run, func(error) {})
+	// A run must not go on from an earlier checkpoint, and over the later one.
+	_, err = checkpoint.Newest(run, func(err error) { t.Errorf("passed over: %v", err) })
 	check("the newest checkpoint", err)
+	if errors.Is(err, checkpoint.ErrUnsound) {
+		t.Errorf("a later version's checkpoint counts as damaged: %v", err)
+	}
+	// A format that its writer could not know is damage.
+	edit(state, func(m map[string]any) { m["versions"].(map[string]any)["pixpro"] = version.String() })
+	passed := 0
+	c, err := checkpoint.Newest(run, func(error) { passed++ })
+	if err != nil || c.State.Step != 2 || passed != 1 {
+		t.Errorf("step %+v after passing over %d (%v), want step 2 after 1", c, passed, err)
+	}
 
 	rec := recordsOf(t, filepath.Join(dir, "views.arrow"))[0]
 	metadata := rec.Schema().Metadata().ToMap()
 	metadata[pipeline.MetaVersion], metadata[pipeline.MetaPixPro] = "9", "0.9.0"
-	later := arrow.MetadataFrom(metadata)
-	_, err = pipeline.NewBatch(array.NewRecord(arrow.NewSchema(rec.Schema().Fields(), &later), rec.Columns(), rec.NumRows()))
+	theirs := arrow.MetadataFrom(metadata)
+	_, err = pipeline.NewBatch(array.NewRecord(arrow.NewSchema(rec.Schema().Fields(), &theirs), rec.Columns(), rec.NumRows()))
 	check("record batches", err)
 }

@@ -41,9 +41,12 @@ const (
 )
 
 const (
-	stepPrefix  = "step-"
-	temporary   = ".tmp-" // names of what is not whole begin with it
-	stateFormat = 2
+	stepPrefix = "step-"
+	temporary  = ".tmp-" // names of what is not whole begin with it
+	// stateFormat is what is written. The format before has no count of bad
+	// images in its position, and no limits of images in its options.
+	stateFormat = 3
+	firstFormat = 2
 )
 
 // FS is what checkpoints are written through. Tests put one in place of OS
@@ -195,14 +198,11 @@ func (c *Checkpoint) read() error {
 	if err != nil {
 		return err
 	}
+	if err := checkFormat(data); err != nil {
+		return err
+	}
 	if err := json.Unmarshal(data, &c.State); err != nil {
 		return fmt.Errorf("%w: %s: %w", ErrUnsound, StateFile, err)
-	}
-	if c.State.Format > stateFormat {
-		return fmt.Errorf("%w: %s, if it is not damaged, has %w", ErrUnsound, StateFile, version.Newer(c.State.Format, stateFormat, c.State.Versions.PixPro))
-	}
-	if c.State.Format != stateFormat {
-		return fmt.Errorf("%w: %s has format %d: it is damaged, or of a version before the first, where this reads %d", ErrUnsound, StateFile, c.State.Format, stateFormat)
 	}
 	if sum, err := c.State.sum(); err != nil || sum != c.State.Sum {
 		return errors.Join(fmt.Errorf("%w: %s has SHA-256 %s, was written with %s", ErrUnsound, StateFile, sum, c.State.Sum), err)
@@ -218,6 +218,29 @@ func (c *Checkpoint) read() error {
 	}
 	c.Options = options.Default()
 	return c.Options.ReadFile(filepath.Join(c.Dir, ConfigFile))
+}
+
+// checkFormat looks at what a state says of its format and writer alone, since a
+// later one may differ in all else. A format that the writer cannot have known is
+// damage.
+func checkFormat(state []byte) error {
+	var s struct {
+		Format   int
+		Versions Versions
+	}
+	if err := json.Unmarshal(state, &s); err != nil {
+		return fmt.Errorf("%w: %s: %w", ErrUnsound, StateFile, err)
+	}
+	newer := version.Newer(s.Format, stateFormat, s.Versions.PixPro)
+	switch {
+	case s.Format < firstFormat:
+		return fmt.Errorf("%w: %s has format %d: it is damaged, or of a version before the first, where this reads %d to %d", ErrUnsound, StateFile, s.Format, firstFormat, stateFormat)
+	case s.Format <= stateFormat:
+		return nil
+	case version.IsLater(s.Versions.PixPro):
+		return fmt.Errorf("%s has %w", StateFile, newer)
+	}
+	return fmt.Errorf("%w: %s, if it is not damaged, has %w", ErrUnsound, StateFile, newer)
 }
 
 func check(path string, want Digest) error {
