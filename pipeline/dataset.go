@@ -7,8 +7,9 @@ import "github.com/seed-436d2970/pixpro/shards"
 type Dataset interface {
 	// Len is the number of samples, which have the rows 0 to Len-1.
 	Len() int64
-	// Sample reads a sample; its Index need not be set. An error of class *shards.CorruptError concerns that
-	// sample alone, which is left out; any other ends the stream.
+	// Sample reads a sample; its Index need not be set. An error of class
+	// *shards.CorruptError concerns that sample alone, which is left out; any other
+	// ends the stream.
 	Sample(row int64) (shards.Sample, error)
 	// Prefetch says that a sample will be read soon; it does not wait for it.
 	Prefetch(row int64)

@@ -361,10 +361,15 @@ func TestBadSamplesCountAfterAResume(t *testing.T) {
 	}
 }
 
-// TestChangedShardEndsTheStream cuts shards short while they are read. That is
-// no bad image: the stream ends with one sentence, and goes on behind what it gave
-// when the files are whole again.
-func TestChangedShardEndsTheStream(t *testing.T) {
+// TestUnreadableShardEndsTheStream cuts shards short while they are read, or has
+// them be on a disk that fails. That is no bad image: the stream ends with one
+// sentence, and goes on behind what it gave when the files are whole again.
+func TestUnreadableShardEndsTheStream(t *testing.T) {
+	t.Run("changed", func(t *testing.T) { unreadableShard(t, false) })
+	t.Run("failing", func(t *testing.T) { unreadableShard(t, true) })
+}
+
+func unreadableShard(t *testing.T, failing bool) {
 	if runtime.GOOS != "linux" {
 		t.Skip("cutting a mapped file is refused or undefined outside of Linux")
 	}
@@ -407,17 +412,26 @@ func TestChangedShardEndsTheStream(t *testing.T) {
 		if err := os.Truncate(path, int64(len(files[path])/2)); err != nil {
 			t.Fatal(err)
 		}
+		if failing { // what is mapped is gone, and nobody has written to what has its name
+			if err := errors.Join(os.Rename(path, path+".old"), os.WriteFile(path, nil, 0o666)); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 	for p.Next() {
 		rows = append(rows, rowsOf(t, p.Record())...)
 	}
 	var changed *shards.ChangedError
-	if !errors.As(p.Err(), &changed) {
-		t.Fatalf("the stream ends with %v", p.Err())
-	}
-	path := filepath.Join(out, changed.Shard)
-	if n := int64(len(files[path])); changed.Then != n || changed.Now != n/2 || strings.Contains(p.Err().Error(), "runtime") {
-		t.Errorf("%v, of %d bytes", p.Err(), n)
+	switch err := p.Err(); {
+	case failing && !errors.Is(err, shards.ErrUnreadable), !failing && !errors.As(err, &changed):
+		t.Fatalf("the stream ends with %v", err)
+	case strings.Contains(err.Error(), "runtime"):
+		t.Error(err)
+	case !failing:
+		path := filepath.Join(out, changed.Shard)
+		if n := int64(len(files[path])); changed.Then != n || changed.Now != n/2 {
+			t.Errorf("%v, of %d bytes", err, n)
+		}
 	}
 	for path, data := range files {
 		if err := os.WriteFile(path, data, 0o666); err != nil {

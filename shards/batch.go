@@ -185,5 +185,8 @@ func (b *batch) head(row int, formats []string, classes int) (Sample, error) {
 	if s.Image, err = b.columns[colImage].bytes(row); err != nil {
 		return s, fmt.Errorf("image %w", err)
 	}
+	if len(s.Image) > maxImageBytes {
+		return s, fmt.Errorf("the image has %d bytes, the limit is %d", len(s.Image), maxImageBytes)
+	}
 	return s, nil
 }

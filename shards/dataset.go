@@ -124,7 +124,8 @@ func (d *Dataset) Digest() string {
 
 // Sample reads sample i, counted from 0 in the order of the manifest, and
 // checks its checksum. Damaged data is a *CorruptError, a shard that is no longer
-// the one that was opened a *ChangedError.
+// the one that was opened a *ChangedError, one that the disk does not give of class
+// ErrUnreadable.
 func (d *Dataset) Sample(i int64) (Sample, error) {
 	if d.closed.Load() {
 		return Sample{}, fmt.Errorf("shards: sample %d: %w", i, os.ErrClosed)
@@ -200,10 +201,17 @@ func (s *shard) guarded(read func() error) error {
 }
 
 // fault is the error of what could not be read: of the whole shard, which has
-// changed, or else of a row.
+// changed or which the disk does not give, or else of a row.
 func (s *shard) fault(row int64, key string, reason error) error {
 	if err := changed(s.path, s.then); err != nil {
 		return err
+	}
+	if errors.Is(reason, ErrUnreadable) {
+		place := s.info.Name
+		if row >= 0 {
+			place = fmt.Sprintf("%s: row %d", place, row)
+		}
+		return fmt.Errorf("shards: %s %w (bring the shard from where it is whole; pixpro verify checks it)", place, reason)
 	}
 	e := &CorruptError{Shard: s.info.Name, Row: row, Key: key, Reason: reason.Error()}
 	return e.withRemedy()

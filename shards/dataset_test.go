@@ -17,6 +17,10 @@ import (
 	"testing"
 
 	flatbuffers "github.com/google/flatbuffers/go"
+
+	"github.com/seed-436d2970/pixpro/augment/decode"
+	"github.com/seed-436d2970/pixpro/internal/atomicfile"
+	"github.com/seed-436d2970/pixpro/shards/ingest"
 )
 
 func TestSampleFromManyGoroutines(t *testing.T) {
@@ -140,7 +144,10 @@ func TestUnreadableMapIsAnError(t *testing.T) {
 		}
 		_, err = d.Sample(1)
 		if failing {
-			wantCorrupt(t, err, shardName(0), 1, "the disk fails")
+			var corrupt *CorruptError
+			if !errors.Is(err, ErrUnreadable) || errors.As(err, &corrupt) || !strings.Contains(err.Error(), shardName(0)+": row 1 cannot be read") {
+				t.Errorf("a row that the disk does not give: %v", err)
+			}
 			continue
 		}
 		var changed *ChangedError
@@ -232,6 +239,42 @@ func TestVerifyDeep(t *testing.T) {
 		if f := report.Faults[i]; f.Key != key || f.Row < 0 || !strings.Contains(f.Reason, "decode: ") {
 			t.Errorf("fault %d is %v, want one of %s", i, f, key)
 		}
+	}
+}
+
+// TestImageOfTooManyBytes has a shard of another writer with an image that sharding
+// would have rejected.
+func TestImageOfTooManyBytes(t *testing.T) {
+	dir := t.TempDir()
+	w, err := newShardWriter(atomicfile.OS, dir, shardName(0), newRowBatches())
+	if err != nil {
+		t.Fatal(err)
+	}
+	image := make([]byte, maxImageBytes+1)
+	copy(image, picture(t, "png", 3, 3, 1))
+	for _, n := range []int{maxImageBytes, maxImageBytes + 1} {
+		j := &job{File: ingest.File{Key: fmt.Sprint(n)}, data: image[:n], header: decode.Header{Format: "png", Width: 3, Height: 3}, crc: crc32.Checksum(image[:n], castagnoli)}
+		if err := w.append(j); err != nil {
+			t.Fatal(err)
+		}
+	}
+	info, err := w.finish()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := Manifest{Version: formatVersion, Classes: []string{"a"}, Rows: info.Rows, ImageBytes: info.ImageBytes, Shards: []ShardInfo{info}}
+	if err := m.write(atomicfile.OS, dir); err != nil {
+		t.Fatal(err)
+	}
+	d := open(t, dir)
+	if _, err := d.Sample(0); err != nil {
+		t.Error(err)
+	}
+	_, err = d.Sample(1)
+	wantCorrupt(t, err, info.Name, 1, "the limit is")
+	report, err := Verify(t.Context(), dir, VerifyConfig{Deep: true})
+	if err != nil || len(report.Faults) != 1 || report.Faults[0].Row != 1 {
+		t.Errorf("verified: %+v, %v", report, err)
 	}
 }
 

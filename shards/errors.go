@@ -61,8 +61,9 @@ func changed(path string, then os.FileInfo) error {
 	return &ChangedError{Shard: filepath.Base(path), Then: then.Size(), Now: now.Size()}
 }
 
-// errUnreadable is the error of a memory map that could not be read.
-var errUnreadable = errors.New("cannot be read: the disk fails, or the file was cut short")
+// ErrUnreadable is the class of errors of a shard that the disk does not give.
+// It says nothing about the data: to go on without the row would be another run.
+var ErrUnreadable = errors.New("cannot be read: the disk fails, or the file was cut short")
 
 // guard runs read and turns what damaged data or a failing disk can make it
 // panic with into an error: an index out of range in the flatbuffers that
@@ -73,7 +74,7 @@ func guard(read func() error) (err error) {
 		switch r := recover().(type) {
 		case nil:
 		case interface{ Addr() uintptr }: // see debug.SetPanicOnFault
-			err = errUnreadable
+			err = ErrUnreadable
 		case runtime.Error:
 			err = errors.New("invalid Arrow metadata")
 		default:

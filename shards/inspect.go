@@ -85,7 +85,8 @@ func (d *Dataset) Summarize(ctx context.Context) (Summary, error) {
 // Scan calls visit for every sample in the order of the rows. It reads all
 // columns but the images: these lie in the memory map, valid until visit returns,
 // and are not checked against their checksums. Index is not set. Damaged data is
-// a *CorruptError, a shard that was written to a *ChangedError.
+// a *CorruptError, a shard that was written to a *ChangedError, one that the disk
+// does not give of class ErrUnreadable.
 func (d *Dataset) Scan(ctx context.Context, visit func(s Sample)) error {
 	for _, shard := range d.shards {
 		if err := ctx.Err(); err != nil {

@@ -289,7 +289,9 @@ func newDecoders(n int, limits decode.Limits) decoders {
 	d := make(decoders, n)
 	memory := decoding.NewMemory(decodedBytes)
 	for range n {
-		d <- decoding.NewWorker(memory, limits)
+		w := decoding.NewWorker(memory, limits)
+		w.Copy = true // out of the memory map: see shard.sample
+		d <- w
 	}
 	return d
 }
@@ -320,7 +322,5 @@ func decodes(ctx context.Context, d *decoding.Worker, s Sample) error {
 	if h.Format != s.Format || h.Width != int(s.Width) || h.Height != int(s.Height) {
 		return fmt.Errorf("the image is %s of %d x %d pixels, recorded is %s of %d x %d", h.Format, h.Width, h.Height, s.Format, s.Width, s.Height)
 	}
-	s.copyImage() // see shard.sample
-	defer s.free()
 	return d.Decode(ctx, s.Image, 1, nil)
 }

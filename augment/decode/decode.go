@@ -29,8 +29,9 @@ type Decoder struct {
 	Limits
 	// Reserve, if it is set, is asked before anything is allocated for an image,
 	// with the bytes that decoding takes at most, the encoded and the decoded image
-	// included. Its error ends the call.
-	Reserve func(bytes int64) error
+	// included. What it returns is decoded: data, or a copy where data is memory
+	// that can go away. Its error ends the call.
+	Reserve func(data []byte, bytes int64) ([]byte, error)
 
 	portable bool       // leaves libjpeg-turbo alone
 	chroma   [2][]uint8 // Cb and Cr of one row, upsampled
@@ -63,7 +64,7 @@ func (d *Decoder) DecodeScaled(data []byte, dst *augment.Image, divisor int) err
 		return err
 	}
 	if d.Reserve != nil {
-		if err := d.Reserve(c.memory); err != nil {
+		if data, err = d.Reserve(data, c.memory); err != nil {
 			return err
 		}
 	}

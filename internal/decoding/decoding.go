@@ -24,10 +24,18 @@ func NewMemory(size int64) *Memory { return &Memory{semaphore.NewWeighted(size),
 // keptPixels bounds the memory that a worker keeps for the next image.
 const keptPixels = 4 << 20
 
+// keptEncoded bounds it for encoded images.
+const keptEncoded = 4 << 20
+
 // Worker decodes one image after another. It belongs to one goroutine at a time.
 type Worker struct {
+	// Copy has images copied before they are decoded, once there is the memory: for
+	// those in a memory map, whose file may be cut short under a decoder in C.
+	Copy bool
+
 	memory   *Memory
 	decoder  decode.Decoder
+	encoded  []byte // the image, if it is copied
 	image    augment.Image
 	ctx      context.Context // of the call to Decode, for reserve
 	needed   int64
@@ -41,16 +49,20 @@ func NewWorker(m *Memory, l decode.Limits) *Worker {
 	return w
 }
 
-func (w *Worker) reserve(bytes int64) error {
+func (w *Worker) reserve(data []byte, bytes int64) ([]byte, error) {
 	n := min(bytes, w.memory.size)
 	if err := w.memory.free.Acquire(w.ctx, n); err != nil {
-		return err
+		return nil, err
 	}
 	w.needed, w.reserved = bytes, n
 	if bytes > w.memory.size {
 		debug.FreeOSMemory() // what smaller images left
 	}
-	return nil
+	if w.Copy {
+		w.encoded = append(w.encoded[:0], data...)
+		data = w.encoded
+	}
+	return data, nil
 }
 
 // Decode decodes as decode.Decoder.DecodeScaled does, once there is the memory
@@ -65,6 +77,9 @@ func (w *Worker) Decode(ctx context.Context, data []byte, divisor int, use func(
 	}
 	if cap(w.image.Pix) > 3*keptPixels {
 		w.image, w.decoder = augment.Image{}, decode.Decoder{Limits: w.decoder.Limits, Reserve: w.decoder.Reserve}
+	}
+	if cap(w.encoded) > keptEncoded {
+		w.encoded = nil
 	}
 	if w.needed > w.memory.size/2 {
 		debug.FreeOSMemory() // or the next image would come on top
