@@ -18,9 +18,6 @@ const MaxSize = 8192
 const (
 	defaultBatches = 4
 	defaultMaxBad  = 0.01
-	// Images being decoded have so many bytes for each worker, and at least so many
-	// together: those of the largest image that decode.Limits allow by default.
-	workerMemory, decodeMemory = 128 << 20, 384 << 20
 	// minBad samples of an epoch may be bad whatever MaxBad is, so that a few
 	// do not stop a run on a small dataset.
 	minBad = 8

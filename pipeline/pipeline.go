@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/apache/arrow/go/v15/arrow"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/seed-436d2970/pixpro/augment"
 	"github.com/seed-436d2970/pixpro/internal/decoding"
@@ -20,6 +21,14 @@ import (
 // computed.
 const readers = 2
 
+const (
+	// Encoded images of more than largeImage bytes, of which there are few, share a
+	// bound: so many bytes for each worker, and together at least those of the
+	// largest image that shards may have.
+	largeImage                    = 1 << 20
+	workerEncoded, encodedAtLeast = 16 << 20, 64 << 20
+)
+
 // Pipeline is a stream of record batches. It implements array.RecordReader,
 // for one consumer.
 type Pipeline struct {
@@ -28,7 +37,9 @@ type Pipeline struct {
 	schema  *arrow.Schema
 	builder *recordBuilder
 	pool    *pool
-	memory  *decoding.Memory // of images being decoded
+	memory  *decoding.Memory    // of images being decoded
+	large   *semaphore.Weighted // bytes of large encoded images
+	room    int64               // of large
 	stats   counters
 	opened  time.Time
 
@@ -68,6 +79,7 @@ type slot struct {
 	sample shards.Sample
 	params [2]augment.ViewParams
 	coords [2]augment.Coord
+	large  int64 // bytes of Pipeline.large that the image takes
 	err    error // why there is no pair
 	fatal  bool  // err is not about this sample alone
 }
@@ -106,7 +118,9 @@ func start(ctx context.Context, cfg Config) (*Pipeline, error) {
 		toMake:  make(chan job, cfg.Workers),
 	}
 	p.pool = newPool(cfg.Allocator, 2*p.viewStride(), cfg.Batches)
-	p.memory = decoding.NewMemory(max(decodeMemory, workerMemory*int64(cfg.Workers)))
+	p.memory = decoding.NewSharedMemory(cfg.Workers)
+	p.room = max(encodedAtLeast, workerEncoded*int64(cfg.Workers))
+	p.large = semaphore.NewWeighted(p.room)
 	p.position = p.plan.normal(cfg.Start)
 	p.epochBad = p.position.Bad
 	p.refs.Store(1)
@@ -197,6 +211,12 @@ func (p *Pipeline) readSamples() {
 		}
 		s.sample = sample
 		s.sample.Index = row // whose draws it gets, whatever the dataset says
+		if n := int64(len(sample.Image)); n > largeImage {
+			s.large = min(n, p.room)
+			if p.large.Acquire(p.ctx, s.large) != nil {
+				return
+			}
+		}
 		if !send(p.ctx, p.toMake, j) {
 			return
 		}
@@ -258,6 +278,7 @@ func (p *Pipeline) makeViews() {
 		})
 		p.cfg.Dataset.Forget(s.sample)
 		s.sample.Image = nil
+		p.large.Release(s.large)
 		if s.err != nil {
 			if p.ctx.Err() != nil { // it may be only that
 				return

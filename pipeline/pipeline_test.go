@@ -409,13 +409,15 @@ func unreadableShard(t *testing.T, failing bool) {
 		if files[path], err = os.ReadFile(path); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.Truncate(path, int64(len(files[path])/2)); err != nil {
-			t.Fatal(err)
-		}
-		if failing { // what is mapped is gone, and nobody has written to what has its name
-			if err := errors.Join(os.Rename(path, path+".old"), os.WriteFile(path, nil, 0o666)); err != nil {
+		mapped := path
+		if failing { // nobody has written to what has the name
+			mapped += ".old"
+			if err := errors.Join(os.Rename(path, mapped), os.WriteFile(path, nil, 0o666)); err != nil {
 				t.Fatal(err)
 			}
+		}
+		if err := os.Truncate(mapped, int64(len(files[path])/2)); err != nil {
+			t.Fatal(err)
 		}
 	}
 	for p.Next() {

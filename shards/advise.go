@@ -21,12 +21,14 @@ func (d *Dataset) Prefetch(i int64) {
 const forgetBytes = 32 << 20
 
 // Forget says that the image of a sample is not needed any more: its memory goes
-// to other images. What was read of the shards does not go on counting as this
-// process's memory either: now and then, the system is told so of all.
-func (d *Dataset) Forget(sample Sample) {
-	n := int64(len(sample.Image))
-	sample.free()
-	if d.used.Add(n) < forgetBytes || d.used.Swap(0) < forgetBytes || d.closed.Load() {
+// to other images.
+func (d *Dataset) Forget(sample Sample) { sample.free() }
+
+// copied says that n bytes of images were copied out of the memory maps. What was
+// read does not go on counting as this process's memory: now and then, the system
+// is told so of all.
+func (d *Dataset) copied(n int64) {
+	if d.used.Add(n) < forgetBytes || d.used.Swap(0) < forgetBytes {
 		return
 	}
 	for _, s := range d.shards {

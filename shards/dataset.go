@@ -35,7 +35,7 @@ type Dataset struct {
 	shards   []*shard
 	starts   []int64 // first row of each shard
 	closed   atomic.Bool
-	used     atomic.Int64 // bytes of images that Forget was told of lately
+	used     atomic.Int64 // bytes of images that were copied lately
 }
 
 // shard maps its file at first use, so that opening a large dataset is quick.
@@ -138,6 +138,7 @@ func (d *Dataset) Sample(i int64) (Sample, error) {
 	if err != nil {
 		return Sample{}, err
 	}
+	d.copied(int64(len(sample.Image)))
 	sample.Index = i
 	return sample, nil
 }

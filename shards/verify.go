@@ -51,6 +51,9 @@ type VerifyConfig struct {
 // could not do its work. Shards are read on all cores, and what was read is
 // not kept in memory.
 func Verify(ctx context.Context, dir string, cfg VerifyConfig) (VerifyReport, error) {
+	if err := cfg.Limits.Validate(); err != nil {
+		return VerifyReport{}, fmt.Errorf("shards: verify: Limits: %w", err)
+	}
 	m, err := ReadManifest(dir)
 	if err != nil {
 		return VerifyReport{}, err

@@ -12,6 +12,7 @@ import (
 
 	"github.com/seed-436d2970/pixpro/augment"
 	"github.com/seed-436d2970/pixpro/internal/golden"
+	"github.com/seed-436d2970/pixpro/internal/hostile"
 )
 
 // eachJPEGDecoder runs a test with libjpeg-turbo, where there is one, and with
@@ -78,7 +79,7 @@ func TestHarmlessWarning(t *testing.T) {
 // that its goroutine goes on in another thread. The library keeps a warning's text
 // by thread.
 func TestWarningsOfManyThreads(t *testing.T) {
-	data := withScans(2000, 2000, 20)
+	data := hostile.JPEG(2000, 2000, 21)
 	scan := bytes.Index(data, []byte{0xFF, 0xDA})
 	data = slices.Concat(data[:scan], []byte{1, 2, 3}, data[scan:])
 	eachJPEGDecoder(t, func(t *testing.T, _ *Decoder) {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
-	"hash/crc32"
 	"image"
 	"image/color"
 	"image/gif"
@@ -20,6 +19,7 @@ import (
 
 	"github.com/seed-436d2970/pixpro/augment"
 	"github.com/seed-436d2970/pixpro/internal/golden"
+	"github.com/seed-436d2970/pixpro/internal/hostile"
 )
 
 // TestCostHolds decodes images of all kinds in Go and compares what is allocated
@@ -114,95 +114,24 @@ func costly(t testing.TB) map[string][]byte {
 	encode("large.jpg", func(b *bytes.Buffer) error { return jpeg.Encode(b, flat, nil) })
 	encode("large grey.jpg", func(b *bytes.Buffer) error { return jpeg.Encode(b, grey, nil) })
 	encode("large.gif", func(b *bytes.Buffer) error { return gif.Encode(b, palette, nil) })
-	files["large progressive.jpg"] = withScans(width, height, 40)
-	files["empty blocks.png"] = withEmptyBlocks(25_000)
+	files["large progressive.jpg"] = hostile.JPEG(width, height, 41)
+	files["empty blocks.png"] = hostile.EmptyBlocksPNG(25_000)
 	encode("large.bmp", func(b *bytes.Buffer) error { return bmp.Encode(b, flat) })
 	return files
-}
-
-// withScans is a grey progressive JPEG of so many scans after the one of its mean
-// values, each empty but for one run over all blocks.
-func withScans(width, height, scans int) []byte {
-	b := []byte{0xFF, markerSOI, 0xFF, markerDQT, 0, 67, 0}
-	for range 64 {
-		b = append(b, 1)
-	}
-	b = append(b, 0xFF, markerSOF2, 0, 11, 8, byte(height>>8), byte(height), byte(width>>8), byte(width), 1, 1, 0x11, 0)
-	// Tables of one code, 0, for a difference of 0, and for a run of 2^14 blocks and more.
-	for class, symbol := range []byte{0, 0xE0} {
-		b = append(b, 0xFF, markerDHT, 0, 20, byte(class<<4), 1)
-		b = append(append(b, make([]byte, 15)...), symbol)
-	}
-	blocks := (width + 7) / 8 * ((height + 7) / 8)
-	b = append(b, 0xFF, markerSOS, 0, 8, 1, 1, 0, 0, 0, 0)
-	b = append(b, make([]byte, (blocks+7)/8)...) // a 0 for each block
-	for range scans {
-		b = append(b, 0xFF, markerSOS, 0, 8, 1, 1, 0, 1, 63, 0)
-		runs := make([]byte, 2*((blocks+1<<14-1)>>14)+1) // 15 bits for a run: 0, and 14 of its length
-		b = append(b, runs...)
-	}
-	return append(b, 0xFF, markerEOI)
-}
-
-// withEmptyBlocks is a PNG of one grey pixel behind so many blocks of compressed
-// data that have a table of codes and nothing else.
-func withEmptyBlocks(blocks int) []byte {
-	data, bits := []byte{0x78, 0x01}, 0
-	put := func(value uint32, n int) { // the lowest bit first
-		for i := range n {
-			if bits%8 == 0 {
-				data = append(data, 0)
-			}
-			data[len(data)-1] |= byte(value>>i&1) << (bits % 8)
-			bits++
-		}
-	}
-	for range blocks {
-		put(0b100, 3) // not the last block; with a table
-		put(0, 5)     // 257 codes of bytes and the end
-		put(0, 5)     // one of distances
-		put(14, 4)    // 18 lengths of the codes that these are written with,
-		for _, length := range []uint32{0, 0, 1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2} {
-			put(length, 3) // of 18 (zeros), 0 and 1
-		}
-		put(0, 1)
-		put(127, 7) // 138 zeros
-		put(0, 1)
-		put(107, 7)  // 118 zeros
-		put(0b11, 2) // the end has a code of one bit,
-		put(0b01, 2) // and distances have none
-		put(0, 1)    // the end
-	}
-	put(0b001, 3) // the last block, as it is
-	data = append(data, 2, 0, 0xFD, 0xFF, 0, 0)
-	data = binary.BigEndian.AppendUint32(data, 2<<16|1) // Adler-32 of two zeros
-
-	file := []byte("\x89PNG\r\n\x1a\n")
-	chunk := func(name string, content []byte) {
-		file = binary.BigEndian.AppendUint32(file, uint32(len(content)))
-		body := append([]byte(name), content...)
-		file = binary.BigEndian.AppendUint32(append(file, body...), crc32.ChecksumIEEE(body))
-	}
-	chunk("IHDR", []byte{0, 0, 0, 1, 0, 0, 0, 1, 8, 0, 0, 0, 0})
-	chunk("IDAT", data)
-	chunk("IEND", nil)
-	return file
 }
 
 // TestTimeOfRareKinds has files whose size in pixels says little of the time that
 // they take. An arithmetic code can say less than a bit a value, and the values of
 // a scan be all there is: libjpeg-turbo takes 3.6 ns for each on a Zen 4.
 func TestTimeOfRareKinds(t *testing.T) {
-	const width, height, scans = 1600, 1600, 42
-	arithmetic := withScans(width, height, scans)
-	frame := bytes.Index(arithmetic, []byte{0xFF, markerSOF2})
-	arithmetic[frame+1] = 0xCA // SOF10
+	const width, height, scans = 1600, 1600, 43
+	arithmetic := hostile.ArithmeticJPEG(width, height, scans)
 	for name, c := range map[string]struct {
 		data []byte
 		took time.Duration
 	}{
-		"arithmetic.jpg":   {arithmetic, width * height * scans * 36 / 10},
-		"empty blocks.png": {withEmptyBlocks(300_000), 333 * time.Millisecond},
+		"arithmetic.jpg":   {arithmetic, width * height * (scans - 1) * 36 / 10},
+		"empty blocks.png": {hostile.EmptyBlocksPNG(300_000), 333 * time.Millisecond},
 	} {
 		h, err := ReadHeader(c.data)
 		if err != nil {
@@ -217,7 +146,7 @@ func TestTimeOfRareKinds(t *testing.T) {
 			t.Errorf("%s: error %v", name, err)
 		}
 	}
-	huffman := withScans(width, height, scans)
+	huffman := hostile.JPEG(width, height, scans)
 	h, err := ReadHeader(arithmetic)
 	if err != nil {
 		t.Fatal(err)
@@ -250,9 +179,9 @@ func TestLimits(t *testing.T) {
 		"pixels by option":  {bomb(100, 101, 8, 2, 0), Limits{MaxPixels: 10000}, "10100 pixels"},
 		"16-bit samples":    {bomb(8000, 8000, 16, 6, 0), Limits{}, "MiB to decode, the limit is 384 MiB"},
 		"interlaced":        {bomb(7000, 7000, 8, 2, 1), Limits{}, "MiB to decode"},
-		"scans":             {withScans(800, 800, 100), Limits{}, "has 101 scans, the limit is 100"},
-		"time":              {withScans(800, 800, 99), Limits{MaxTime: 10 * time.Millisecond}, "(--max-decode-time) is 10ms"},
-		"large progressive": {withScans(9000, 9000, 10), Limits{}, "MiB to decode"},
+		"scans":             {hostile.JPEG(800, 800, 101), Limits{}, "has 101 scans, the limit is 100"},
+		"time":              {hostile.JPEG(800, 800, 100), Limits{MaxTime: 10 * time.Millisecond}, "(--max-decode-time) is 10ms"},
+		"large progressive": {hostile.JPEG(9000, 9000, 11), Limits{}, "MiB to decode"},
 	} {
 		var m augment.Image
 		d := Decoder{Limits: c.limits}
@@ -272,7 +201,7 @@ func TestScansThatAreAllowed(t *testing.T) {
 	for _, portable := range []bool{false, true} {
 		d := Decoder{portable: portable}
 		var m augment.Image
-		if err := d.Decode(withScans(800, 800, 99), &m); err != nil {
+		if err := d.Decode(hostile.JPEG(800, 800, 100), &m); err != nil {
 			t.Errorf("portable %v: %v", portable, err)
 		}
 	}

@@ -21,6 +21,14 @@ type Memory struct {
 // decode.Limits may allow, is decoded alone.
 func NewMemory(size int64) *Memory { return &Memory{semaphore.NewWeighted(size), size} }
 
+// NewSharedMemory is the bound of workers of a program that computes, too: some
+// bytes for each, and together at least those of the largest image that
+// decode.Limits allow by default.
+func NewSharedMemory(workers int) *Memory {
+	const each, least = 128 << 20, 384 << 20
+	return NewMemory(max(least, each*int64(workers)))
+}
+
 // keptPixels bounds the memory that a worker keeps for the next image.
 const keptPixels = 4 << 20
 
@@ -81,7 +89,7 @@ func (w *Worker) Decode(ctx context.Context, data []byte, divisor int, use func(
 	if cap(w.encoded) > keptEncoded {
 		w.encoded = nil
 	}
-	if w.needed > w.memory.size/2 {
+	if w.needed > 96<<20 {
 		debug.FreeOSMemory() // or the next image would come on top
 	}
 	return err

@@ -53,6 +53,7 @@ func weightsFlags(f *pflag.FlagSet, e *evaluate.Encoders) {
 	f.Float64Var(&e.Width, "width", e.Width, "factor of the channels of these")
 	f.IntVar(&e.Stage, "stage", e.Stage, "stage whose features are taken: 4 (the last) or 3, 2, 1")
 	f.IntVar(&e.Threads, "threads", 0, "threads that compute (default: one a core); results are the same for any number")
+	limitFlags(f, &e.Limits)
 }
 
 // evaluationBars shows the events of an evaluation: a bar for each part of it,

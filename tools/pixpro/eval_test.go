@@ -276,6 +276,33 @@ func TestEvaluationOptions(t *testing.T) {
 	}
 }
 
+// TestEvaluationLimits: images of more pixels than may be are refused by all.
+func TestEvaluationLimits(t *testing.T) {
+	path := evaluation(t)
+	images, err := filepath.Glob(filepath.Join(path("val"), "*", "*"))
+	if err != nil || len(images) == 0 {
+		t.Fatalf("images %v (%v)", images, err)
+	}
+	run, val := []string{"--checkpoint", path("run")}, []string{"--val", path("val"), "--val-masks", path("val-masks")}
+	for _, args := range [][]string{
+		append([]string{"eval", "segment", "--train", path("train"), "--masks", path("train-masks")}, val...),
+		append([]string{"eval", "cluster"}, val...),
+		{"eval", "knn", "--train", path("train-shards"), "--k", "3"},
+		{"eval", "match", "--shards", path("val-shards")},
+		{"features", "--image", images[0]},
+		{"show", "--image", images[0], "--out", path("x.png")},
+	} {
+		code, out := execute(t.Context(), append(append(args, run...), "--max-pixels", "999"))
+		if code == 0 || !strings.Contains(out, "the limit (--max-pixels) is 999") {
+			t.Errorf("%v ended with %d: %s", args[:2], code, out)
+		}
+	}
+	code, out := execute(t.Context(), []string{"show", "--shards", path("val-shards"), "--out", path("x.png"), "--max-pixels", "999"})
+	if code == 0 || !strings.Contains(out, "the limit (--max-pixels) is 999") {
+		t.Errorf("show --shards ended with %d: %s", code, out)
+	}
+}
+
 // TestMatchIsOfBothViews computes eval match anew from a pipeline's pairs, one
 // batch of all.
 func TestMatchIsOfBothViews(t *testing.T) {

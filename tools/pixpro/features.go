@@ -67,6 +67,7 @@ layout. Files need --arch; a checkpoint knows it.`,
 	f.IntVar(&e.Size, "size", 0, "side in pixels that the image is resized to, 0 for its own size")
 	f.IntVar(&e.Stage, "stage", e.Stage, "stage whose map is computed: 1 to 4")
 	f.IntVar(&e.Threads, "threads", 1, "threads that compute, 0 for one a core")
+	limitFlags(f, &e.Limits)
 	f.StringVar(&out, "out", "", `safetensors file to write, with the tensor "features": channels x rows x columns`)
 	f.BoolVar(&asJSON, "json", false, "print the result as JSON")
 	return cmd

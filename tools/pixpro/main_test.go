@@ -309,6 +309,7 @@ func TestWrongUsageEndsWithTwo(t *testing.T) {
 		{"features --checkpoint x", "--image is needed"},
 		{"features --checkpoint x --image y --size -1", "--size -1: use up to 8192"},
 		{"features --checkpoint x --image y --stage 5", "--stage 5: use 1 to 4"},
+		{"features --checkpoint x --image y --max-pixels -1", "--max-pixels -1: must not be negative"},
 		{"eval segment --checkpoint x", "--train is needed"},
 		{"eval segment --train x --masks x --val x --val-masks x", "--checkpoint \"\": name weights with it or with init"},
 		{"eval segment --untrained --arch vgg --train x --masks x --val x --val-masks x", "--arch vgg"},

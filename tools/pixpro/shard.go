@@ -10,6 +10,7 @@ import (
 	"github.com/rs/zerolog/log"
 	"github.com/spf13/cobra"
 
+	"github.com/seed-436d2970/pixpro/augment/decode"
 	"github.com/seed-436d2970/pixpro/shards"
 	"github.com/seed-436d2970/pixpro/shards/ingest"
 )
@@ -20,7 +21,7 @@ func newShard() *cobra.Command {
 		inputs []string
 		size   = byteSize(256 << 20)
 		maxBad = share(0.01)
-		limits limitFlags
+		limits decode.Limits
 		asJSON bool
 	)
 	cmd := &cobra.Command{
@@ -59,7 +60,7 @@ inputs or settings than before, --resume refuses.`,
 			}
 			cfg.In, cfg.MoreIn = inputs[0], inputs[1:]
 			cfg.ShardSize = int64(size)
-			cfg.MaxBad, cfg.Limits = float64(maxBad), limits.Limits
+			cfg.MaxBad, cfg.Limits = float64(maxBad), limits
 			if maxBad == 0 {
 				cfg.MaxBad = -1 // 0 is the default there
 			}
@@ -79,7 +80,7 @@ inputs or settings than before, --resume refuses.`,
 	f.Uint64Var(&cfg.Seed, "seed", 0, "seed of --order shuffle")
 	f.IntVar(&cfg.MaxSide, "max-side", 0, "shrink longer sides to so many pixels, as JPEGs of quality 90 (default: images stay as they came)")
 	f.StringVar((*string)(&cfg.Check), "check", string(shards.CheckHeader), "header, or decode: every pixel")
-	limits.add(f)
+	limitFlags(f, &limits)
 	f.Var(&maxBad, "max-bad", "share of bad images that stops the run, such as 0.02 or 2%")
 	f.IntVar(&cfg.Workers, "workers", 0, "files read at once (default: one a core)")
 	f.BoolVar(&cfg.Resume, "resume", false, "finish what an interrupted run began")

@@ -83,7 +83,7 @@ gives more cells than in training, unless --size is given.`,
 			if pairs < 1 || pairs > 64 {
 				return usageError{fmt.Errorf("--pairs %d: use 1 to 64", pairs)}
 			}
-			cfg, dataset, err := views.open(pipeline.Config{BatchSize: pairs, KeepLast: true, Epochs: 1, Limit: int64(pairs)})
+			cfg, dataset, err := views.open(pipeline.Config{BatchSize: pairs, KeepLast: true, Epochs: 1, Limit: int64(pairs), Limits: encoders.Limits})
 			if err != nil {
 				return err
 			}
@@ -129,7 +129,7 @@ func show(ctx context.Context, cfg pipeline.Config, opts figure.PairsOptions, ou
 	if err != nil {
 		return 0, err
 	}
-	var decoder decode.Decoder
+	decoder := decode.Decoder{Limits: cfg.Limits}
 	pairs := make([]figure.Pair, batch.Len())
 	for i := range pairs {
 		sample, err := cfg.Dataset.Sample(batch.Index()[i])

@@ -21,7 +21,7 @@ func showFeatures(ctx context.Context, encoders *evaluate.Encoders, images []str
 	if err != nil {
 		return 0, err
 	}
-	var decoder decode.Decoder
+	decoder := decode.Decoder{Limits: encoders.Limits}
 	rows := make([]figure.FeatureRow, len(images))
 	for i, path := range images {
 		rows[i].Title = path

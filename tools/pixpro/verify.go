@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/seed-436d2970/pixpro/augment/decode"
 	"github.com/seed-436d2970/pixpro/shards"
 )
 
@@ -15,7 +16,7 @@ func newVerify() *cobra.Command {
 	var (
 		dir    string
 		deep   bool
-		limits limitFlags
+		limits decode.Limits
 		asJSON bool
 	)
 	cmd := &cobra.Command{
@@ -35,7 +36,7 @@ The exit code is 0 if all is well and 1 if there are faults.`,
 			boundMemory()
 			bar := newProgress("verifying", 0, true)
 			var last shards.VerifyProgress
-			report, err := shards.Verify(cmd.Context(), dir, shards.VerifyConfig{Deep: deep, Limits: limits.Limits, Listener: func(e shards.Event) {
+			report, err := shards.Verify(cmd.Context(), dir, shards.VerifyConfig{Deep: deep, Limits: limits, Listener: func(e shards.Event) {
 				if p, ok := e.(shards.VerifyProgress); ok {
 					last = p
 					bar.set(p.Bytes, p.TotalBytes, "")
@@ -65,7 +66,7 @@ The exit code is 0 if all is well and 1 if there are faults.`,
 	}
 	cmd.Flags().StringVar(&dir, "shards", "", "folder of shards")
 	cmd.Flags().BoolVar(&deep, "deep", false, "decode every image, too")
-	limits.add(cmd.Flags())
+	limitFlags(cmd.Flags(), &limits)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the report as JSON")
 	return cmd
 }

@@ -48,7 +48,7 @@ type loaderFlags struct {
 	shuffle, dtype string
 	scaledDecode   bool
 	maxBad         float64
-	limits         limitFlags
+	limits         decode.Limits
 }
 
 func (l *loaderFlags) add(f *pflag.FlagSet) {
@@ -57,22 +57,20 @@ func (l *loaderFlags) add(f *pflag.FlagSet) {
 	f.StringVar(&l.dtype, "dtype", "uint8", "of the views: uint8 (0-255), or float32 (normalised)")
 	f.BoolVar(&l.scaledDecode, "scaled-decode", false, "decode JPEGs smaller where crops allow it: faster for big photographs, not exact; needs libjpeg-turbo")
 	f.Float64Var(&l.maxBad, "max-bad", 0.01, "part of an epoch's images that may be unreadable; above 0, 8 images always may, but not all")
-	l.limits.add(f)
+	limitFlags(f, &l.limits)
 }
 
 // apply puts the flags into a pipeline's configuration.
 func (l *loaderFlags) apply(cfg *pipeline.Config) {
 	cfg.BatchSize, cfg.Shuffle, cfg.DType, cfg.MaxBad = l.batch, pipeline.Shuffle(l.shuffle), pipeline.DType(l.dtype), l.maxBad
-	cfg.ScaledDecode, cfg.Limits = l.scaledDecode, l.limits.Limits
+	cfg.ScaledDecode, cfg.Limits = l.scaledDecode, l.limits
 	if l.maxBad == 0 {
 		cfg.MaxBad = -1 // 0 stands for the default there
 	}
 }
 
-// limitFlags are the flags of commands that decode images.
-type limitFlags struct{ decode.Limits }
-
-func (l *limitFlags) add(f *pflag.FlagSet) {
+// limitFlags adds the flags of commands that decode images.
+func limitFlags(f *pflag.FlagSet, l *decode.Limits) {
 	f.Int64Var(&l.MaxPixels, "max-pixels", decode.DefaultMaxPixels, trainingHelp("max-pixels"))
 	f.DurationVar(&l.MaxTime, "max-decode-time", decode.DefaultMaxTime, trainingHelp("max-decode-time"))
 }

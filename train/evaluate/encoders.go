@@ -7,7 +7,9 @@ import (
 	"path/filepath"
 
 	"github.com/seed-436d2970/pixpro/augment"
+	"github.com/seed-436d2970/pixpro/augment/decode"
 	processor "github.com/seed-436d2970/pixpro/internal/cpu"
+	"github.com/seed-436d2970/pixpro/internal/decoding"
 	"github.com/seed-436d2970/pixpro/pipeline"
 	"github.com/seed-436d2970/pixpro/train"
 	"github.com/seed-436d2970/pixpro/train/device/cpu"
@@ -27,10 +29,11 @@ type Encoders struct {
 	// a checkpoint: see model.Lookup.
 	Arch, Stem string
 	Width      float64
-	Size       int    // side in pixels that images are resized to; 0: of the first checkpoint's views, else 224
-	Stage      int    // whose features are taken: 1 to model.Stages
-	Threads    int    // that compute, 0 for one a core; results are the same for any number
-	Seed       uint64 // of random weights and of all other choices
+	Size       int           // side in pixels that images are resized to; 0: of the first checkpoint's views, else 224
+	Stage      int           // whose features are taken: 1 to model.Stages
+	Threads    int           // that compute, 0 for one a core; results are the same for any number
+	Seed       uint64        // of random weights and of all other choices
+	Limits     decode.Limits // of what an image may take to decode
 	Listener   Listener
 }
 
@@ -65,6 +68,10 @@ func (e *Encoders) Validate() error {
 		return bad("size", e.Size, "use up to %d", pipeline.MaxSize)
 	case e.Threads < 0:
 		return bad("threads", e.Threads, "must not be negative")
+	case e.Limits.MaxPixels < 0:
+		return bad("max-pixels", e.Limits.MaxPixels, "must not be negative")
+	case e.Limits.MaxTime < 0:
+		return bad("max-decode-time", e.Limits.MaxTime, "must not be negative")
 	}
 	return nil
 }
@@ -156,7 +163,7 @@ func (e *Encoders) Open(s Source, images int) (x *Extractor, free func(), err er
 			return nil, nil, fmt.Errorf("%s (of another arch, stem or width?): %w", s.Name, err)
 		}
 	}
-	return NewExtractor(encoders, e.Stage), free, nil
+	return NewExtractor(encoders, e.Stage, e.Limits), free, nil
 }
 
 // each opens one source after another, and calls use for each.
@@ -184,7 +191,7 @@ func (e Encoders) FeaturesOf(image string) (m train.FeatureMap, err error) {
 	if err != nil {
 		return m, err
 	}
-	planes, err := new(Loader).LoadFile(image, size)
+	planes, err := newLoader(context.Background(), decoding.NewSharedMemory(1), e.Limits).LoadFile(image, size)
 	if err != nil {
 		return m, err
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/seed-436d2970/pixpro/augment"
+	"github.com/seed-436d2970/pixpro/augment/decode"
 	"github.com/seed-436d2970/pixpro/train"
 	"github.com/seed-436d2970/pixpro/train/device/cpu"
 	"github.com/seed-436d2970/pixpro/train/model"
@@ -135,7 +136,7 @@ func TestMapsAreThoseOfSingleImages(t *testing.T) {
 	}
 	single := encoder()
 	for _, stage := range []int{3, 4} {
-		x := NewExtractor([]*train.Encoder{encoder(), encoder(), encoder()}, stage)
+		x := NewExtractor([]*train.Encoder{encoder(), encoder(), encoder()}, stage, decode.Limits{})
 		f, err := x.Run(t.Context(), len(images), func(_ *Loader, i int) (augment.Planes, error) { return images[i], nil }, func() {})
 		if err != nil {
 			t.Fatal(err)
@@ -166,7 +167,7 @@ func tinyExtractor(t *testing.T) *Extractor {
 	}
 	d := cpu.New(1)
 	t.Cleanup(func() { d.Close() })
-	return NewExtractor([]*train.Encoder{train.RandomEncoder(d, r, 5)}, 4)
+	return NewExtractor([]*train.Encoder{train.RandomEncoder(d, r, 5)}, 4, decode.Limits{})
 }
 
 func TestExtractorStops(t *testing.T) {
@@ -177,7 +178,7 @@ func TestExtractorStops(t *testing.T) {
 	if _, err := x.Means(ctx, 10, load, func() { done++; cancel() }); !errors.Is(err, context.Canceled) || done != 1 {
 		t.Errorf("cancelled after an image: %d done (%v)", done, err)
 	}
-	if _, err := NewExtractor(nil, 4).Means(t.Context(), 2, load, func() {}); err == nil {
+	if _, err := NewExtractor(nil, 4, decode.Limits{}).Means(t.Context(), 2, load, func() {}); err == nil {
 		t.Error("an extractor without encoders gives means")
 	}
 	if _, err := x.Run(t.Context(), 2, load, func() {}); err == nil {

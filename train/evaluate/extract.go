@@ -11,6 +11,7 @@ import (
 
 	"github.com/seed-436d2970/pixpro/augment"
 	"github.com/seed-436d2970/pixpro/augment/decode"
+	"github.com/seed-436d2970/pixpro/internal/decoding"
 	"github.com/seed-436d2970/pixpro/train"
 )
 
@@ -20,12 +21,14 @@ import (
 type Extractor struct {
 	encoders []*train.Encoder
 	stage    int
+	limits   decode.Limits
+	memory   *decoding.Memory
 }
 
-// NewExtractor returns an extractor of a stage's maps. All encoders must have
-// the same parameters, each on a device of its own.
-func NewExtractor(encoders []*train.Encoder, stage int) *Extractor {
-	return &Extractor{encoders, stage}
+// NewExtractor returns an extractor of a stage's maps, of images within limits. All
+// encoders must have the same parameters, each on a device of its own.
+func NewExtractor(encoders []*train.Encoder, stage int, limits decode.Limits) *Extractor {
+	return &Extractor{encoders, stage, limits, decoding.NewSharedMemory(len(encoders))}
 }
 
 // Features are the maps of images of one size.
@@ -60,7 +63,7 @@ func (x *Extractor) Each(ctx context.Context, n int, load Load, use func(i int, 
 	g, ctx := errgroup.WithContext(ctx)
 	for _, encoder := range x.encoders {
 		g.Go(func() error {
-			var l Loader
+			l := newLoader(ctx, x.memory, x.limits)
 			for {
 				i := int(next.Add(1)) - 1
 				if i >= n {
@@ -69,7 +72,7 @@ func (x *Extractor) Each(ctx context.Context, n int, load Load, use func(i int, 
 				if err := ctx.Err(); err != nil {
 					return err
 				}
-				image, err := load(&l, i)
+				image, err := load(l, i)
 				if err != nil {
 					return err
 				}
@@ -137,25 +140,29 @@ func (x *Extractor) Means(ctx context.Context, n int, load Load, step func()) (P
 	return p, nil
 }
 
-// Loader turns encoded images into pixels, with memory that it keeps. The zero
-// value is ready; it belongs to one goroutine.
+// Loader turns encoded images into pixels for an Extractor. All loaders of one
+// share a bound of memory.
 type Loader struct {
-	decoder decode.Decoder
+	ctx     context.Context
+	worker  *decoding.Worker
 	scratch augment.Scratch
-	image   augment.Image
+}
+
+func newLoader(ctx context.Context, m *decoding.Memory, l decode.Limits) *Loader {
+	return &Loader{ctx: ctx, worker: decoding.NewWorker(m, l)}
 }
 
 // Load decodes an image and resizes it to size x size pixels, without regard to
 // its proportions; size 0 leaves it as it is.
-func (l *Loader) Load(data []byte, size int) (augment.Planes, error) {
-	if err := l.decoder.Decode(data, &l.image); err != nil {
-		return augment.Planes{}, err
-	}
-	width, height := l.image.Width, l.image.Height
-	planes := augment.NewPlanes(width, height)
-	if size > 0 {
-		planes = augment.NewPlanes(size, size)
-	}
-	augment.ResizedCrop(planes, l.image, augment.Rect{Width: width, Height: height}, &l.scratch)
-	return planes, nil
+func (l *Loader) Load(data []byte, size int) (planes augment.Planes, err error) {
+	err = l.worker.Decode(l.ctx, data, 1, func(m *augment.Image) error {
+		width, height := m.Width, m.Height
+		if size > 0 {
+			width, height = size, size
+		}
+		planes = augment.NewPlanes(width, height)
+		augment.ResizedCrop(planes, *m, augment.Rect{Width: m.Width, Height: m.Height}, &l.scratch)
+		return nil
+	})
+	return planes, err
 }

@@ -71,7 +71,7 @@ func (r MatchRun) Run(ctx context.Context) (*MatchReport, error) {
 	defer dataset.Close()
 	cfg := pipeline.Config{
 		Dataset: dataset, Recipe: recipe, Size: e.Size, BatchSize: matchBatch, KeepLast: true, Limit: int64(r.Pairs),
-		Seed: e.Seed, Workers: e.workers(), Listener: e.Listener,
+		Seed: e.Seed, Workers: e.workers(), Limits: e.Limits, Listener: e.Listener,
 	}
 	var masks *MaskFiles
 	if r.Masks != "" {
