@@ -53,9 +53,6 @@ func TestPowerCuts(t *testing.T) {
 	cfg.Keep = 1
 	saved := map[int]int64{} // steps, by the operations until they were said to be saved
 	var mu sync.Mutex
-	if err := os.Mkdir(cfg.Output, 0o777); err != nil { // as the lock does, durably
-		t.Fatal(err)
-	}
 	disk, err := atomicfiletest.NewDisk(root)
 	if err != nil {
 		t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 	"github.com/seed-436d2970/pixpro/internal/figure"
 	"github.com/seed-436d2970/pixpro/pipeline"
 	"github.com/seed-436d2970/pixpro/shards"
+	"github.com/seed-436d2970/pixpro/train/checkpoint"
 	"github.com/seed-436d2970/pixpro/train/device"
 	_ "github.com/seed-436d2970/pixpro/train/device/cpu" // which every machine has
 	"github.com/seed-436d2970/pixpro/train/options"
@@ -32,7 +33,7 @@ func Run(ctx context.Context, o Options, l Listener) (last Metrics, err error) {
 	if err := o.Validate(); err != nil {
 		return last, fmt.Errorf("train: %w", err)
 	}
-	held, err := lockOutput(ctx, &o, l)
+	held, err := lockOutput(ctx, checkpoint.OS, &o, l)
 	if err != nil {
 		return last, err
 	}

@@ -221,7 +221,7 @@ func (t *Trainer) Run(ctx context.Context, src Source) (err error) {
 		return fmt.Errorf("train: %w", err)
 	}
 	if t.lock == nil {
-		if t.lock, err = lockOutput(ctx, &t.cfg, t.listen); err != nil {
+		if t.lock, err = lockOutput(ctx, t.files, &t.cfg, t.listen); err != nil {
 			return err
 		}
 		defer func() {
@@ -291,8 +291,8 @@ func (t *Trainer) Run(ctx context.Context, src Source) (err error) {
 }
 
 // lockOutput makes a run the only writer of its output.
-func lockOutput(ctx context.Context, o *Options, l Listener) (*lock.Lock, error) {
-	held, err := lock.Folder(ctx, o.Output, func(dir string) error { return atomicfile.MakeDir(atomicfile.OS, dir) }, o.Wait, l)
+func lockOutput(ctx context.Context, files checkpoint.FS, o *Options, l Listener) (*lock.Lock, error) {
+	held, err := lock.Folder(ctx, o.Output, func(dir string) error { return atomicfile.MakeDir(files, dir) }, o.Wait, l)
 	if err != nil && ctx.Err() == nil {
 		err = fmt.Errorf("train: output: %w", err)
 	}

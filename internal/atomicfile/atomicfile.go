@@ -101,7 +101,9 @@ func WriteFileOn(fsys FS, path string, data []byte) error {
 }
 
 // MakeDir makes a folder, with those that it lies in, such that it survives a loss
-// of power.
+// of power, also if it is there already, since whoever made it may have been
+// killed before that was certain. Where the folder that it lies in may not be read,
+// that cannot be.
 func MakeDir(fsys FS, path string) error {
 	var in []string // folders that get a new one
 	for dir := filepath.Clean(path); ; {
@@ -114,6 +116,11 @@ func MakeDir(fsys FS, path string) error {
 		dir = parent
 	}
 	err := fsys.MkdirAll(path)
+	if err == nil && len(in) == 0 {
+		if err = fsys.SyncDir(filepath.Dir(filepath.Clean(path))); errors.Is(err, fs.ErrPermission) {
+			err = nil
+		}
+	}
 	for _, dir := range in {
 		if err == nil {
 			err = fsys.SyncDir(dir)

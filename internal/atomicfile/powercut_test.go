@@ -99,3 +99,50 @@ func TestPowerCuts(t *testing.T) {
 		}
 	}
 }
+
+// TestMakeDir makes a folder that is new, or that somebody made who was killed
+// before it was certain to stay: it does, whatever else the power cut leaves.
+func TestMakeDir(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	for before, makes := range map[string][]func(fsys atomicfile.FS, path string) error{
+		"nothing":       {atomicfile.MakeDir},
+		"a folder":      {atomicfile.FS.MkdirAll, atomicfile.MakeDir},
+		"no MakeDir":    {atomicfile.FS.MkdirAll},
+		"MakeDir twice": {atomicfile.MakeDir, atomicfile.MakeDir},
+	} {
+		root := t.TempDir()
+		disk, err := atomicfiletest.NewDisk(root)
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := "new"
+		if before != "a folder" {
+			path = filepath.Join("new", "deep", "run")
+		}
+		for _, make := range makes {
+			if err := make(disk, filepath.Join(root, path)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		lost := 0
+		for range 40 {
+			dir := filepath.Join(t.TempDir(), "after")
+			if err := disk.Crash(len(disk.Operations()), rng, dir); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := os.Stat(filepath.Join(dir, path)); err != nil {
+				lost++
+			}
+		}
+		if (lost > 0) != (before == "no MakeDir") {
+			t.Errorf("%s: lost %d times of 40", before, lost)
+		}
+	}
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if err := atomicfile.MakeDir(atomicfile.OS, file); err == nil {
+		t.Error("a file passes for a folder")
+	}
+}

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Prints the settings that go build -tags cuda needs, for eval: where cuda.h is.
-# No library of CUDA's is linked: they are opened when the program runs.
+# Prints the settings that go build -tags cuda needs, for eval: where cuda.h is,
+# also as CUDA_INCLUDE. No library of CUDA's is linked: they are opened when the
+# program runs.
 #
 #   eval "$(tools/cuda/flags.sh)"
 #
@@ -32,7 +33,7 @@ else
   done
   [ -n "$include" ] || include=$("$here/fetch.sh" header)
 fi
-printf 'export CGO_ENABLED=1\n'
+printf 'export CUDA_INCLUDE=%q CGO_ENABLED=1\n' "$include"
 printf 'export CGO_CFLAGS=%q\n' "-O2 -I$include ${CGO_CFLAGS:-}"
 # gorgonia.org/cu asks for -lcuda: an archive of nothing, see package driver.
 printf 'export CGO_LDFLAGS=%q\n' "-L$here/lib ${CGO_LDFLAGS:-}"

@@ -16,8 +16,7 @@ GOCACHE=$("$go" env GOCACHE)
 export GOCACHE
 
 soft=$PWD/bin/softcuda
-include=${CGO_CFLAGS#*-I} include=${include%% *}
-internal/softcuda/build.sh "$include" "$soft"
+internal/softcuda/build.sh "$CUDA_INCLUDE" "$soft"
 caches=$(mktemp -d) # no code for the software device in the user's cache
 trap 'rm -rf "$caches"' EXIT
 export SOFTCUDA_CACHE=$caches/softcuda LD_LIBRARY_PATH=$soft${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}

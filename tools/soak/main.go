@@ -10,7 +10,8 @@
 // machine disturbs less than time. See judge for what counts as a trend.
 //
 // It writes soak.csv with all samples and soak.png with their curves. The exit
-// code is 1 on a trend, or if a process fails.
+// code is 1 on a trend, if a process fails, hangs or does not end, or if there are
+// too few samples to judge.
 package main
 
 import (
@@ -22,6 +23,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -127,6 +129,9 @@ func progress(ctx context.Context, start time.Time, length time.Duration) {
 	}
 }
 
+// endsWithin is how long a process may take to end when it is told to.
+var endsWithin = time.Minute
+
 // follow starts an activity in a process of its own and samples it until ctx is
 // done. The process ends when its standard input does, so it never outlives this
 // one.
@@ -135,7 +140,8 @@ func follow(ctx context.Context, name, dir string, interval time.Duration, start
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(program, "-activity", name, "-dir", dir, "-interval", interval.String())
+	cmd := exec.CommandContext(ctx, program, "-activity", name, "-dir", dir, "-interval", interval.String())
+	cmd.WaitDelay = endsWithin
 	var said bytes.Buffer
 	cmd.Stderr = &said
 	in, err := cmd.StdinPipe()
@@ -146,11 +152,10 @@ func follow(ctx context.Context, name, dir string, interval time.Duration, start
 	if err != nil {
 		return nil, err
 	}
+	cmd.Cancel = in.Close
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	stop := context.AfterFunc(ctx, func() { in.Close() })
-	defer stop()
 	var samples []sample
 	scanner := bufio.NewScanner(lines)
 	for scanner.Scan() {
@@ -164,8 +169,9 @@ func follow(ctx context.Context, name, dir string, interval time.Duration, start
 		}
 		samples = append(samples, s)
 	}
-	if waitErr := cmd.Wait(); waitErr != nil {
-		return samples, fmt.Errorf("%s: %w: %s", name, waitErr, lastLines(said.Bytes()))
+	waitErr := cmd.Wait()
+	if !cmd.ProcessState.Success() {
+		return samples, fmt.Errorf("%s: %v: %w: %s", name, cmd.ProcessState, waitErr, lastLines(said.Bytes()))
 	}
 	if ctx.Err() != nil {
 		err = nil // of a process that ended while it was sampled
@@ -209,11 +215,17 @@ func writeSamples(path string, names []string, series [][]sample) error {
 func verdict(names []string, series [][]sample) error {
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "activity\tmetric\tfirst\tlast\tan hour\tp\t")
-	var trends []string
+	var trends, unknown []string
 	for i, name := range names {
+		if pause, whole := longestPause(series[i]); pause > whole/10 {
+			return fmt.Errorf("%s did nothing for %v", name, pause.Round(time.Second))
+		}
 		for _, m := range figures {
 			j := m.judge(series[i])
 			mark := ""
+			if math.IsNaN(j.first) {
+				unknown = append(unknown, name+" "+m.name)
+			}
 			if j.trend {
 				mark = "TREND"
 				trends = append(trends, name+" "+m.name)
@@ -223,6 +235,9 @@ func verdict(names []string, series [][]sample) error {
 	}
 	if err := w.Flush(); err != nil {
 		return err
+	}
+	if len(unknown) > 0 {
+		return fmt.Errorf("there are too few samples to judge %v: at least %d behind the first quarter are needed; work for longer", unknown, fewest)
 	}
 	if len(trends) > 0 {
 		return fmt.Errorf("there is a trend in %v", trends)

@@ -58,7 +58,7 @@ func rate(all []sample, i int) float64 {
 
 // judgement is what is found of a metric.
 type judgement struct {
-	first, last float64 // medians of the first and last fifth behind the warm-up
+	first, last float64 // medians of the first and last fifth behind the warm-up; NaN: too few samples
 	hourly      float64 // slope
 	p           float64 // of a trend to the wrong side by chance
 	trend       bool
@@ -86,7 +86,7 @@ func (m metric) judge(all []sample) judgement {
 			at, values = append(at, all[i].At.Hours()), append(values, v)
 		}
 	}
-	j := judgement{p: 1}
+	j := judgement{first: math.NaN(), last: math.NaN(), hourly: math.NaN(), p: 1}
 	if len(values) < fewest {
 		return j
 	}
@@ -100,6 +100,18 @@ func (m metric) judge(all []sample) judgement {
 	}
 	j.trend = j.p < significance && added > max(m.share*math.Abs(j.first), m.least)
 	return j
+}
+
+// longestPause is the longest time without a new unit of work, and the whole time.
+func longestPause(all []sample) (pause, whole time.Duration) {
+	units, since := int64(0), time.Duration(0)
+	for _, s := range all {
+		if s.Units > units {
+			units, since = s.Units, s.At
+		}
+		pause, whole = max(pause, s.At-since), s.At
+	}
+	return pause, whole
 }
 
 // averaged makes blocks of neighbours.
