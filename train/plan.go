@@ -3,8 +3,6 @@ package train
 import (
 	"errors"
 	"fmt"
-	"slices"
-	"time"
 
 	"github.com/seed-436d2970/pixpro/pipeline"
 	"github.com/seed-436d2970/pixpro/train/device"
@@ -83,48 +81,4 @@ func blankViews(o *Options) views {
 		}
 	}
 	return v
-}
-
-// Times is what TimeSteps found.
-type Times struct {
-	Steps []time.Duration // sorted
-	// Profile is of one more step, empty unless the device is a device.Profiler.
-	Profile device.Profile
-}
-
-// TimeSteps makes steps on one batch without meaning, after one that is not
-// timed.
-func TimeSteps(d device.Device, o Options, steps int) (times Times, err error) {
-	if err := o.Validate(); err != nil {
-		return times, fmt.Errorf("train: %w", err)
-	}
-	e, err := newEngine(d, &o)
-	if err != nil {
-		return times, err
-	}
-	v := blankViews(&o)
-	for i := range v.pixels {
-		for p := range v.pixels[i] {
-			v.pixels[i][p] = uint8(p*7919>>3 ^ p>>9)
-		}
-	}
-	for i := range steps + 1 {
-		start := time.Now()
-		e.repeat(v, 0.99, 0.01, o.Accumulate)
-		if err := d.Sync(); err != nil {
-			return times, fmt.Errorf("train: %w", explain(&o, err))
-		}
-		if i > 0 {
-			times.Steps = append(times.Steps, time.Since(start))
-		}
-	}
-	slices.Sort(times.Steps)
-	if p, ok := d.(device.Profiler); ok {
-		p.StartProfile()
-		e.repeat(v, 0.99, 0.01, o.Accumulate)
-		if times.Profile, err = p.Profile(); err != nil {
-			return times, fmt.Errorf("train: %w", err)
-		}
-	}
-	return times, nil
 }

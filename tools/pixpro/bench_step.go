@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -33,6 +34,7 @@ type stepBench struct {
 	// Of one step on a card, from its events, between which the card may be a
 	// little slower.
 	DeviceSecondsPerStep float64      `json:"device_seconds_per_step,omitempty"`
+	DevicePeakBytes      int64        `json:"device_peak_bytes,omitempty"` // of tensors
 	Kernels              []kernelTime `json:"kernels,omitempty"`
 }
 
@@ -58,7 +60,7 @@ func newBenchStep() *cobra.Command {
 meaning, and compare their operations a second with what large matrix products
 reach on the same threads in the same run. On a card there is a table of its
 kernels instead: how long each takes in a step and how fast it moves memory and
-computes.`,
+computes; there, steps are made in three rounds, and waited for at the end of each.`,
 		Example: `  pixpro bench step --arch resnet50 --size 224 --batch 8
   pixpro bench step --arch resnet18 --size 96 --batch 16 --threads 2 --json
   pixpro bench step --arch resnet50 --size 224 --batch 128 --device cuda --precision bf16`,
@@ -76,10 +78,7 @@ computes.`,
 			if err != nil {
 				return err
 			}
-			if err := chooseProgram(cmd.Context(), o.Device); err != nil {
-				return err
-			}
-			d, err := train.OpenDevice(&o, (&trainDisplay{}).show)
+			d, err := openDevice(cmd.Context(), &o)
 			if err != nil {
 				return err
 			}
@@ -94,7 +93,7 @@ computes.`,
 				return err
 			}
 			if card {
-				b.DeviceSecondsPerStep, b.Kernels = times.Profile.Seconds, kernelTimes(times.Profile)
+				b.DeviceSecondsPerStep, b.Kernels, b.DevicePeakBytes = times.Profile.Seconds, kernelTimes(times.Profile), times.Profile.PeakBytes
 			} else {
 				b.LimitGFLOPS = max(b.LimitGFLOPS, matrixLimit(threads))
 			}
@@ -105,7 +104,7 @@ computes.`,
 				return err
 			}
 			if card {
-				return result(cmd, asJSON, b, cardTable(b, times.Steps))
+				return result(cmd, asJSON, b, cardTable(b, times.Steps, steps))
 			}
 			return result(cmd, asJSON, b, fmt.Sprintf(
 				"%s, %d px, %d pairs a step, %d threads, matrix products by %s\n%.3f s a step (median of %d, fastest %.3f), %.2f pairs/s\n%.0f GFLOP/s, %.0f%% of the %.0f that large matrix products reach\n%d MiB at most\n",
@@ -114,10 +113,21 @@ computes.`,
 		},
 	}
 	f := cmd.Flags()
-	f.IntVar(&steps, "steps", 5, "steps that are timed, after one that is not")
-	addOptions(f, &o, "arch", "stem", "width", "method", "instance", "head-hidden", "head-dim", "size", "batch", "device", "precision", "threads")
+	f.IntVar(&steps, "steps", 5, "steps that are timed, after one that is not; on a card, those of a round")
+	addOptions(f, &o, benchOptions...)
 	f.BoolVar(&asJSON, "json", false, "print the result as JSON")
 	return cmd
+}
+
+// benchOptions are those of training that a step's time depends on.
+var benchOptions = []string{"arch", "stem", "width", "method", "instance", "head-hidden", "head-dim", "size", "batch", "device", "precision", "threads"}
+
+// openDevice opens a device, in the program that has it.
+func openDevice(ctx context.Context, o *options.Options) (device.Device, error) {
+	if err := chooseProgram(ctx, o.Device); err != nil {
+		return nil, err
+	}
+	return train.OpenDevice(o, (&trainDisplay{}).show)
 }
 
 // kernelTimes is a profile with rates instead of amounts.
@@ -134,10 +144,10 @@ func kernelTimes(p device.Profile) []kernelTime {
 }
 
 // cardTable writes the result of a card.
-func cardTable(b stepBench, times []time.Duration) string {
+func cardTable(b stepBench, rounds []time.Duration, steps int) string {
 	var s strings.Builder
-	fmt.Fprintf(&s, "%s, %d px, %d pairs a step, %s\n%.4f s a step (median of %d, fastest %.4f; one by events %.4f), %.1f pairs/s, %.0f GFLOP/s\n\n",
-		b.Arch, b.Size, b.Batch, b.Device, b.SecondsPerStep, len(times), times[0].Seconds(), b.DeviceSecondsPerStep, b.PairsPerSecond, b.GFLOPS)
+	fmt.Fprintf(&s, "%s, %d px, %d pairs a step, %s\n%.4f s a step (median of %d rounds of %d, fastest %.4f; one step by events %.4f), %.1f pairs/s, %.0f GFLOP/s, %d MiB of tensors at most\n\n",
+		b.Arch, b.Size, b.Batch, b.Device, b.SecondsPerStep, len(rounds), steps, rounds[0].Seconds(), b.DeviceSecondsPerStep, b.PairsPerSecond, b.GFLOPS, b.DevicePeakBytes>>20)
 	var total float64
 	for _, k := range b.Kernels {
 		total += k.Seconds

@@ -240,6 +240,8 @@ type KernelTime struct {
 type Profile struct {
 	Kernels []KernelTime // the longest first
 	Seconds float64      // from the first's start to the last's end
+	// PeakBytes is the most memory that tensors took since the device was opened.
+	PeakBytes int64
 }
 
 // Profiler is a device that can time its kernels.

@@ -249,6 +249,7 @@ func (d *Device) Profile() (p device.Profile, err error) {
 		}
 		return d.dropTimings()
 	})
+	p.PeakBytes = d.arena.peak
 	for _, k := range byName {
 		p.Kernels = append(p.Kernels, *k)
 	}
