@@ -5,6 +5,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -14,28 +15,49 @@ import (
 
 func TestMain(m *testing.M) {
 	if slices.Contains(os.Args, "-activity") { // follow has started it
-		activities["hang"] = func(context.Context, string, *rand.Rand, *atomic.Int64) error { select {} }
-		activities["end"] = func(context.Context, string, *rand.Rand, *atomic.Int64) error { return nil }
-		activities["fail"] = func(context.Context, string, *rand.Rand, *atomic.Int64) error { return io.ErrNoProgress }
-		activities["work"] = func(ctx context.Context, _ string, _ *rand.Rand, _ *atomic.Int64) error {
+		started := func(dir string) error { return os.WriteFile(filepath.Join(dir, "started"), nil, 0o666) }
+		activities["hang"] = func(_ context.Context, dir string, _ *rand.Rand, _ *atomic.Int64) error {
+			_ = started(dir)
+			select {}
+		}
+		activities["work"] = func(ctx context.Context, dir string, _ *rand.Rand, _ *atomic.Int64) error {
+			if err := started(dir); err != nil {
+				return err
+			}
 			<-ctx.Done()
 			return ctx.Err()
 		}
+		activities["end"] = func(context.Context, string, *rand.Rand, *atomic.Int64) error { return nil }
+		activities["fail"] = func(context.Context, string, *rand.Rand, *atomic.Int64) error { return io.ErrNoProgress }
 		main()
 		return
 	}
 	os.Exit(m.Run())
 }
 
-// TestFollow has processes that hang, end, fail, and work until they are stopped.
+// TestFollow has processes that hang, end, fail, and work until they are stopped,
+// which they are once they have started.
 func TestFollow(t *testing.T) {
-	endsWithin = 300 * time.Millisecond
 	for name, want := range map[string]string{"hang": "killed", "end": "ended before its time", "fail": io.ErrNoProgress.Error(), "work": ""} {
-		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-		samples, err := follow(ctx, name, t.TempDir(), 20*time.Millisecond, time.Now())
+		ctx, cancel := context.WithCancel(t.Context())
+		dir := t.TempDir()
+		go func() {
+			for ctx.Err() == nil {
+				if _, err := os.Stat(filepath.Join(dir, "started")); err == nil {
+					time.Sleep(200 * time.Millisecond)
+					cancel()
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+		}()
+		endsWithin = time.Minute
+		if name == "hang" {
+			endsWithin = time.Second
+		}
+		samples, err := follow(ctx, name, dir, 20*time.Millisecond, time.Now())
 		cancel()
 		if want == "" {
-			if err != nil || len(samples) < 2 {
+			if err != nil || len(samples) == 0 {
 				t.Errorf("%s: %d samples, %v", name, len(samples), err)
 			}
 		} else if err == nil || !strings.Contains(err.Error(), want) {
