@@ -3,7 +3,7 @@
 export GOEXPERIMENT ?= simd
 GO ?= go
 
-.PHONY: build test race fuzz examples demo interop check release cuda cuda-test cuda-check gpu-verify metamorphic soak clean
+.PHONY: build test race fuzz examples demo interop check release cuda cuda-test cuda-check gpu-pack gpu-verify metamorphic soak clean
 
 build: ## the program, at bin/pixpro
 	$(GO) build -o bin/pixpro ./tools/pixpro
@@ -69,8 +69,11 @@ cuda-test: ## the CUDA device's tests on the software device; needs g++, no card
 cuda-check: ## compiles the kernels by three releases of NVRTC; WRITE=1 writes the table in docs/cuda.md
 	compilers=$$(tools/cuda/fetch.sh compilers) && CGO_ENABLED=0 $(GO) run ./tools/cuda/check -compilers $$compilers $(if $(WRITE),-write)
 
-gpu-verify: ## what to run first on a machine with a card; writes bin/gpu-verify.txt
-	GO=$(GO) tools/cuda/verify.sh
+gpu-pack: ## bin/gpu-pack.tar.gz: all that verifies a card on a machine without Go, compilers and network
+	GO=$(GO) tools/cuda/pack.sh
+
+gpu-verify: gpu-pack ## what to run first on a machine with a card, for MINUTES; report in bin/gpu-verify
+	bin/gpu-pack/verify.sh --minutes $(MINUTES) --out bin/gpu-verify
 
 clean:
 	rm -rf bin demo-out

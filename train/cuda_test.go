@@ -94,6 +94,42 @@ func TestRunFromShardsOnCUDA(t *testing.T) {
 	}
 }
 
+// TestRepeatedRunsOnCUDA: what a card computes has the same bits every time.
+func TestRepeatedRunsOnCUDA(t *testing.T) {
+	data := makeShards(t)
+	for _, precision := range []device.Precision{device.FP32, device.TF32, device.BF16} {
+		var first []Metrics
+		var final map[string]checkpoint.Digest
+		for i := range 2 {
+			d, err := cuda.Open(cuda.Options{Precision: precision})
+			if err != nil && strings.Contains(err.Error(), "needs 8.0") {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			cfg := tiny(data, t.TempDir())
+			cfg.Epochs, cfg.BaseLR = 2, 1
+			if err := errors.Join(trainOn(t, d, cfg, 0, atomicfile.OS), d.Close()); err != nil {
+				t.Fatal(err)
+			}
+			metrics, files := outcome(t, cfg.Output)
+			if i == 0 {
+				first, final = metrics, files
+				continue
+			}
+			for k := range first {
+				if metrics[k].Loss != first[k].Loss {
+					t.Errorf("%s: step %d has loss %v, and %v when it is made again", precision, k+1, first[k].Loss, metrics[k].Loss)
+				}
+			}
+			if diff := cmp.Diff(final, files); diff != "" {
+				t.Errorf("%s: the same run ends with other parameters: %s", precision, diff)
+			}
+		}
+	}
+}
+
 // goldenLossTolerance is the least of the tolerances that the golden runs have
 // for the loss of a step.
 func goldenLossTolerance(t *testing.T) float64 {

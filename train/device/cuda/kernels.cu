@@ -445,6 +445,15 @@ extern "C" __global__ void add_column_sums(float* dst, const double* partial, in
   dst[c] += (float)sum;
 }
 
+// dst += the sums of parts arrays of n floats, one behind the other, in their order
+extern "C" __global__ void add_parts(float* dst, const float* parts, int count, int64 n) {
+  const int64 i = thread_index();
+  if (i >= n) return;
+  double sum = dst[i];
+  for (int p = 0; p < count; p++) sum += parts[p * n + i];
+  dst[i] = (float)sum;
+}
+
 // -------------------------------------------------------------------- pooling
 
 template <int V> static __device__ __forceinline__ void max_pool(activation* y, const activation* x, int64 elements, WINDOW) {

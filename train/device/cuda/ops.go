@@ -162,13 +162,18 @@ func (d *Device) ConvolveBackwardWeights(dw, dbias, dy, x device.Tensor, c devic
 	outs, depth := g.Outs/groups, g.Size()/groups
 	sums := matrix(dw, 0, depth, outs*depth)
 	if g.Direct() {
-		d.gemm("gemm weights", true, false, g.Outs, depth, rows, matrix(dy, 0, g.Outs, 0), matrix(x, 0, depth, 0), true, sums, 1)
+		d.sumProducts(dw, dy, x, 0, rows)
 	} else {
 		step := d.fitting(g.Size())
 		for from := 0; from < rows; from += step {
 			n := min(step, rows-from)
 			fields := d.fields(&g, n)
 			d.gather(&g, fields, x, from, n)
+			if groups == 1 {
+				d.sumProducts(dw, dy, fields, from, n)
+				d.Free(fields)
+				continue
+			}
 			d.gemm("gemm weights", true, false, outs, depth, n, matrix(dy, from*g.Outs, g.Outs, outs), matrix(fields, 0, g.Size(), depth), true, sums, groups)
 			d.Free(fields)
 		}
@@ -178,6 +183,39 @@ func (d *Device) ConvolveBackwardWeights(dw, dbias, dy, x device.Tensor, c devic
 		partial := d.doubles(b.chunks * 2 * g.Outs)
 		d.launch("column_sums", b.grid, b.block, size(dy), partial, dy, rows, b.chunk, g.Outs)
 		d.launchFlat("add_column_sums", g.Outs, size(partial), dbias, partial, b.chunks, g.Outs)
+		d.Free(partial)
+	}
+}
+
+const (
+	// partRows is how many rows a partial sum of products has. Cards sum them in
+	// float32, and within a tensor core not even rounded, and a small matrix of
+	// sums over many rows leaves most of a card idle.
+	partRows = 8192
+	// partBytes bounds the memory of partial sums.
+	partBytes = 32 << 20
+)
+
+// sumProducts computes dw += dy' x over rows of x, which belong to those of dy from
+// one on: in parts, which are then added in float64 in their order.
+func (d *Device) sumProducts(dw, dy, x device.Tensor, from, rows int) {
+	outs, depth := dy.Channels(), x.Channels()
+	part, parts := rows, 0
+	if most := partBytes / (4 * outs * depth); most > 1 {
+		part = max(partRows, (rows+most-1)/most)
+		parts = rows / part
+	}
+	if parts < 2 {
+		part, parts = rows, 0
+	}
+	if rest := rows - parts*part; rest > 0 {
+		at := parts * part
+		d.gemm("gemm weights", true, false, outs, depth, rest, matrix(dy, (from+at)*outs, outs, 0), matrix(x, at*depth, depth, 0), true, matrix(dw, 0, depth, 0), 1)
+	}
+	if parts > 0 {
+		partial := d.Alloc(parts, outs, depth)
+		d.gemm("gemm weights", true, false, outs, depth, part, matrix(dy, from*outs, outs, part*outs), matrix(x, 0, depth, part*depth), false, matrix(partial, 0, depth, outs*depth), parts)
+		d.launchFlat("add_parts", outs*depth, size(partial)+2*size(dw), dw, partial, parts, outs*depth)
 		d.Free(partial)
 	}
 }
