@@ -198,7 +198,7 @@ func (v *verifier) stage(ctx context.Context, s stage, limit time.Duration) outc
 // write writes report.json.
 func (v *verifier) write(out string, length time.Duration, outcomes []outcome) error {
 	data, err := json.MarshalIndent(map[string]any{
-		"minutes": length.Minutes(), "arch": v.arch, "size": v.size, "batch": v.batch, "steps": v.steps, "stages": outcomes,
+		"minutes": length.Minutes(), "arch": v.arch, "width": v.width, "size": v.size, "batch": v.batch, "steps": v.steps, "stages": outcomes,
 	}, "", "  ")
 	if err != nil {
 		return err
