@@ -66,18 +66,17 @@ PIXPRO_PYTHON names the Python with PyTorch, python3 unless told.`)
 
 // verifier runs stages on a card.
 type verifier struct {
-	pack              string
-	arch, width       string
-	size, batch       int
-	steps             int
-	short             bool
-	log               io.Writer
-	scratch           string
-	precisions        []string       // that the card has, the fastest first
-	longest           []string       // kernels
-	python            string         // with PyTorch, or ""
-	fits              map[string]int // the batch of each precision
-	convolutionReport []byte
+	pack        string
+	arch, width string
+	size, batch int
+	steps       int
+	short       bool
+	log         io.Writer
+	scratch     string
+	precisions  []string       // that the card has, the fastest first
+	longest     []string       // kernels
+	python      string         // with PyTorch, or ""
+	fits        map[string]int // the batch of each precision
 }
 
 // stage is one thing to find out.
