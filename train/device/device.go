@@ -82,6 +82,7 @@ type BatchNorm struct {
 	Views                    int
 	Epsilon, RunningMomentum float64
 	ReLU                     bool
+	Residual                 bool // there is one: what passes the ReLU cannot be told from x
 }
 
 // Propagation is the pixel propagation module without its value transform

@@ -95,7 +95,7 @@ func (b *BatchNorm) Forward(t *Tape, x, residual *Var, relu bool) *Var {
 	op := &device.BatchNorm{
 		Weight: b.Weight.Value, Bias: b.Bias.Value, WeightGrad: b.Weight.Grad, BiasGrad: b.Bias.Grad,
 		RunningMean: b.RunningMean.Value, RunningVar: b.RunningVar.Value,
-		Views: t.Views, Epsilon: batchNormEpsilon, RunningMomentum: batchNormMomentum, ReLU: relu,
+		Views: t.Views, Epsilon: batchNormEpsilon, RunningMomentum: batchNormMomentum, ReLU: relu, Residual: residual != nil,
 	}
 	if t.Mode == Inference {
 		d.BatchNormInference(y.Value, x.Value, residualValue, op)

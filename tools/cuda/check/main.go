@@ -2,8 +2,9 @@
 
 // Command check compiles the CUDA kernels for several architectures by all
 // releases of NVRTC that tools/cuda/fetch.sh fetches, without a card, and fails if
-// one spills registers or takes more shared memory than a launch may have. It
-// holds docs/cuda.md to the table of what they take, or writes it there.
+// one spills registers, takes more shared memory than a launch may have, or more
+// instructions for the bytes that it moves than it should. It holds docs/cuda.md to
+// the table of what they take, or writes it there.
 //
 //	go run ./tools/cuda/check -compilers FOLDER [-write]
 package main
@@ -56,7 +57,10 @@ var builds = []struct {
 }
 
 // usage is what the compiler says of a kernel.
-type usage struct{ registers, shared, stack, spilled, instructions int }
+type usage struct {
+	registers, shared, stack, spilled, instructions int
+	pace                                            float64 // see perEight
+}
 
 // built is the kernels of a build and an architecture.
 type built map[int]map[string]usage // by architecture and kernel
@@ -105,6 +109,11 @@ func check(folder string, write bool) error {
 	}
 	slices.SortFunc(releases, func(a, b *nvrtc.Compiler) int { return a.Major - b.Major })
 	names := kernelNames(string(source))
+	for name := range paces {
+		if !slices.Contains(names, name) {
+			return fmt.Errorf("%s has no kernel %s, whose instructions are bounded", kernels, name)
+		}
+	}
 	fmt.Printf("%d kernels\n", len(names))
 	of := make([]built, len(builds))
 	var found []error
@@ -151,7 +160,7 @@ func check(folder string, write bool) error {
 }
 
 // count has machine code disassembled and adds how many instructions each
-// kernel has, once each, however often they run.
+// kernel has, once each, however often they run, and its loop for 8 bytes.
 func count(disassembler string, code []byte, of map[string]usage) error {
 	folder, err := os.MkdirTemp("", "pixpro-kernels-")
 	if err != nil {
@@ -170,12 +179,16 @@ func count(disassembler string, code []byte, of map[string]usage) error {
 		}
 		return fmt.Errorf("%s: %w", disassembler, err)
 	}
+	inLoops := loops(string(text))
 	for name, n := range instructions(string(text)) {
 		u, ok := of[name]
 		if !ok {
 			return fmt.Errorf("%s names a kernel %s that the compiler did not", disassembler, name)
 		}
 		u.instructions = n
+		if p, ok := paces[name]; ok {
+			u.pace = perEight(inLoops[name], p.reads)
+		}
 		of[name] = u
 	}
 	return nil
@@ -220,6 +233,9 @@ func faults(names []string, build string, architecture int, used map[string]usag
 		}
 		if k.registers*blockThreads > registerFile {
 			fault("%d registers, so that a block of %d threads does not start", k.registers, blockThreads)
+		}
+		if p, ok := paces[name]; ok && architecture == countedOn && (k.pace == 0 || k.pace > p.most) {
+			fault("%.1f instructions for 8 bytes (0: there is no such loop), %g are allowed", k.pace, p.most)
 		}
 	}
 	return list
@@ -291,7 +307,10 @@ func table(names []string, of []built) string {
 	for _, build := range builds {
 		fmt.Fprintf(&b, " instructions, %s |", build.name)
 	}
-	b.WriteString("\n| --- |" + strings.Repeat(" ---: |", len(builds)*len(architectures)+2+len(builds)) + "\n")
+	for _, build := range builds {
+		fmt.Fprintf(&b, " for 8 bytes, %s |", build.name)
+	}
+	b.WriteString("\n| --- |" + strings.Repeat(" ---: |", len(builds)*len(architectures)+2+2*len(builds)) + "\n")
 	for _, name := range names {
 		fmt.Fprintf(&b, "| `%s` |", name)
 		var shared, stack int
@@ -305,6 +324,13 @@ func table(names []string, of []built) string {
 		fmt.Fprintf(&b, " %d | %d |", shared, stack)
 		for i := range builds {
 			fmt.Fprintf(&b, " %d |", of[i][countedOn][name].instructions)
+		}
+		for i := range builds {
+			if p := of[i][countedOn][name].pace; p > 0 {
+				fmt.Fprintf(&b, " %.1f |", p)
+			} else {
+				b.WriteString(" |")
+			}
 		}
 		b.WriteString("\n")
 	}

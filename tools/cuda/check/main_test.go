@@ -50,6 +50,44 @@ func TestInstructions(t *testing.T) {
 	}
 }
 
+// TestLoops has one inside another.
+func TestLoops(t *testing.T) {
+	const text = `
+.text.one:
+        /*0000*/                   LDC R1, c[0x0][0x28] ;
+.L_x_1:
+        /*0010*/                   LDG.E.128.CONSTANT R20, desc[UR8][R4.64] ;
+.L_x_2:
+        /*0020*/                   IADD3 R2, R2, 0x1, RZ ;
+        /*0030*/               @P1 BRA ` + "`(.L_x_2)" + ` ;
+        /*0040*/                   LDG.E.U16 R21, desc[UR8][R4.64] ;
+        /*0050*/                   STG.E.64 desc[UR8][R4.64], R20 ;
+        /*0060*/               @P0 BRA ` + "`(.L_x_1)" + ` ;
+        /*0070*/                   STG.E desc[UR8][R4.64], R20 ;
+        /*0080*/                   BRA ` + "`(.L_x_3)" + ` ;
+.L_x_3:
+        /*0090*/                   EXIT ;
+`
+	got := loops(text)["one"]
+	want := []loop{{2, 0, 0}, {6, 18, 8}}
+	if d := cmp.Diff(want, got, cmp.AllowUnexported(loop{})); d != "" {
+		t.Error(d)
+	}
+	for reads, want := range map[int]float64{0: 6, 1: 8. * 6 / 18, 2: 8. * 6 / 9} {
+		if v := perEight(got, reads); v != want {
+			t.Errorf("%g instructions of %d arrays, want %g", v, reads, want)
+		}
+	}
+	if v := perEight(got[:1], 0); v != 0 {
+		t.Errorf("a loop that moves nothing has %g", v)
+	}
+	for modifiers, want := range map[string]int{"": 4, ".U8": 1, ".S16": 2, ".64": 8, ".128.CONSTANT": 16, ".EF.U16": 2} {
+		if n := width(modifiers); n != want {
+			t.Errorf("%q has %d bytes, want %d", modifiers, n, want)
+		}
+	}
+}
+
 func TestKernelNames(t *testing.T) {
 	text := "extern \"C\" __global__ void one(int n) {\n__device__ void not(int n) {\nextern \"C\" __global__ void __launch_bounds__(256) two(float* p) {"
 	if got := kernelNames(text); !cmp.Equal(got, []string{"one", "two"}) {
@@ -74,5 +112,11 @@ func TestFaults(t *testing.T) {
 	}
 	if len(said) != 4 {
 		t.Errorf("%d faults:\n%s", len(said), all)
+	}
+	for pace, fails := range map[float64]bool{0: true, 30: false, 31: true} {
+		list := faults([]string{"im2col_16"}, "bf16", countedOn, map[string]usage{"im2col_16": {registers: 32, pace: pace}})
+		if (len(list) > 0) != fails {
+			t.Errorf("%g instructions for 8 bytes give %v", pace, list)
+		}
 	}
 }

@@ -63,8 +63,39 @@ template <> struct Pack<4> {
 #endif
 };
 
+template <> struct Pack<8> {
+  float v[8];
+  __device__ __forceinline__ void read(const float* p) {
+    const float4 q = ((const float4*)p)[0], r = ((const float4*)p)[1];
+    v[0] = q.x; v[1] = q.y; v[2] = q.z; v[3] = q.w;
+    v[4] = r.x; v[5] = r.y; v[6] = r.z; v[7] = r.w;
+  }
+#ifdef PIXPRO_BF16
+  __device__ __forceinline__ void read(const activation* p) {
+    const uint4 q = *(const uint4*)p;
+    const unsigned bits[4] = {q.x, q.y, q.z, q.w};
+    for (int k = 0; k < 4; k++) {
+      v[2 * k] = widened(bits[k] & 0xffffu);
+      v[2 * k + 1] = __uint_as_float(bits[k] & 0xffff0000u);
+    }
+  }
+  __device__ __forceinline__ void write(activation* p) const {
+    uint4 q;
+    q.x = narrowed(v[0], v[1]); q.y = narrowed(v[2], v[3]);
+    q.z = narrowed(v[4], v[5]); q.w = narrowed(v[6], v[7]);
+    *(uint4*)p = q;
+  }
+#endif
+};
+
+// WIDE is how many activations have 16 bytes, the most that a thread reads at once.
+#ifdef PIXPRO_BF16
+#define WIDE 8
+#else
+#define WIDE 4
+#endif
+
 #define THREADS 256  // of every block
-#define RUN 64       // float32 additions before a sum goes on in float64
 
 static __device__ __forceinline__ int64 thread_index() { return (int64)blockIdx.x * THREADS + threadIdx.x; }
 
@@ -113,6 +144,16 @@ extern "C" __global__ void narrow(activation* dst, const float* src, int64 n) {
   p.write(dst + i);
 }
 
+// dst, rows x lead, = src, rows x width, rounded to activations, and zeros behind
+extern "C" __global__ void pad_rows(activation* dst, const float* src, int rows, int width, int lead) {
+  const int i = (int)thread_index();
+  if (i >= rows * lead) return;
+  const int row = i / lead, column = i - row * lead;
+  Pack<1> p;
+  p.v[0] = column < width ? src[row * width + column] : 0;
+  p.write(dst + i);
+}
+
 // dst = src
 extern "C" __global__ void widen(float* dst, const activation* src, int64 n) {
   const int64 i = thread_index();
@@ -144,13 +185,15 @@ extern "C" __global__ void add_float(float* dst, const float* src, int64 n) { ad
 #define WINDOW int h, int w, int channels, int oh, int ow, int kernel, int stride, int padding, int dilation, int groups
 #define WINDOW_ARGUMENTS h, w, channels, oh, ow, kernel, stride, padding, dilation, groups
 
-// A thread has one column of the receptive fields and walks over the rows of its
-// block's chunk. Values are copied as they are, a T at once; channels counts Ts.
-template <class T> static __device__ __forceinline__ void gather_windows(T* fields, const T* x, int first, int count, int chunk, WINDOW) {
+// A thread has one column of the receptive fields, which begin lead apart, and walks
+// over the rows of its block's chunk. Values are copied as they are, a T at once;
+// channels and lead count Ts.
+template <class T> static __device__ __forceinline__ void gather_windows(T* fields, const T* x, int lead, int first, int count, int chunk, WINDOW) {
   const int column = blockIdx.x * blockDim.x + threadIdx.x, size = kernel * kernel * channels;
   const int end = min(count, (int)(blockIdx.y + 1) * chunk);
   int row = blockIdx.y * chunk + threadIdx.y;
-  if (column >= size || row >= end) return;
+  if (column >= lead || row >= end) return;
+  const unsigned height = column < size ? h : 0;  // behind a field there are zeros
   const int depth = channels / groups;
   int at = column / depth;
   const int kw = at % kernel; at /= kernel;
@@ -160,51 +203,108 @@ template <class T> static __device__ __forceinline__ void gather_windows(T* fiel
   int place = first + row;  // of the output
   int ox = place % ow; place /= ow;
   int oy = place % oh, image = place / oh;
-  T* to = fields + (int64)row * size + column;
+  T* to = fields + (int64)row * lead + column;
   for (;;) {
     const int y = oy * stride + down, across = ox * stride + right;
     T value = T();
-    if ((unsigned)y < (unsigned)h && (unsigned)across < (unsigned)w) value = x[((int64)(image * h + y) * w + across) * channels];
+    if ((unsigned)y < height && (unsigned)across < (unsigned)w) value = x[((int64)(image * h + y) * w + across) * channels];
     *to = value;
     row += blockDim.y;
     if (row >= end) return;
-    to += (int64)blockDim.y * size;
+    to += (int64)blockDim.y * lead;
     for (ox += blockDim.y; ox >= ow; ox -= ow)
       if (++oy == oh) { oy = 0; image++; }
   }
 }
-// fields[r] = the receptive field of output pixel first + r; 0 outside of x; a
-// value or 16 bytes a thread
-extern "C" __global__ void im2col_1(activation* fields, const activation* x, int first, int count, int chunk, WINDOW) { gather_windows(fields, x, first, count, chunk, WINDOW_ARGUMENTS); }
-extern "C" __global__ void im2col_16(uint4* fields, const uint4* x, int first, int count, int chunk, WINDOW) { gather_windows(fields, x, first, count, chunk, WINDOW_ARGUMENTS); }
+struct alignas(16) Sixteen { activation v[WIDE]; };
 
-template <int V> static __device__ __forceinline__ void sum_windows(activation* dx, const activation* fields, int64 elements, int accumulate, WINDOW) {
-  const int64 i = thread_index() * V;
-  if (i >= elements) return;
-  const int channel = (int)(i % channels);
-  const int64 place = i / channels;
-  const int x = (int)(place % w), y = (int)(place / w % h);
-  const int64 image = place / w / h;
-  const int depth = channels / groups, size = kernel * kernel * channels;
-  const int inside = channel / depth * kernel * kernel * depth + channel % depth;
+// gather_values is gather_windows of channels that do not fill 16 bytes, such as
+// views': a thread has as many columns as do.
+static __device__ __forceinline__ void gather_values(activation* fields, const activation* __restrict__ x, int lead, int first, int count, int chunk, WINDOW) {
+  const int column = (blockIdx.x * blockDim.x + threadIdx.x) * WIDE, size = kernel * kernel * channels;
+  const int end = min(count, (int)(blockIdx.y + 1) * chunk);
+  int row = blockIdx.y * chunk + threadIdx.y;
+  if (column >= lead || row >= end) return;
+  int down[WIDE], right[WIDE];
+  unsigned offset[WIDE];  // from the window's first pixel
+  for (int k = 0; k < WIDE; k++) {
+    const int pixel = (column + k) / channels, kh = pixel / kernel;
+    down[k] = kh * dilation - padding;
+    right[k] = (pixel - kh * kernel) * dilation - padding;
+    offset[k] = ((down[k] + padding) * w + right[k] + padding) * channels + (column + k - pixel * channels);
+    if (column + k >= size) down[k] = -1 << 30;  // zeros
+  }
+  int place = first + row;  // of the output
+  int ox = place % ow; place /= ow;
+  int oy = place % oh, image = place / oh;
+  activation* to = fields + (int64)row * lead + column;
+  for (;;) {
+    const int y = oy * stride, across = ox * stride;
+    const activation* from = x + ((int64)(image * h + y - padding) * w + across - padding) * channels;
+#ifdef __CUDA_ARCH__
+    asm("" : "+l"(from));  // so that a value's address is this one and its offset, in one instruction
+#endif
+    Sixteen values;
+    for (int k = 0; k < WIDE; k++) {
+      values.v[k] = activation();
+      if ((unsigned)(y + down[k]) < (unsigned)h && (unsigned)(across + right[k]) < (unsigned)w) values.v[k] = from[offset[k]];
+    }
+    *(Sixteen*)to = values;
+    row += blockDim.y;
+    if (row >= end) return;
+    to += (int64)blockDim.y * lead;
+    for (ox += blockDim.y; ox >= ow; ox -= ow)
+      if (++oy == oh) { oy = 0; image++; }
+  }
+}
+
+// fields[r] = the receptive field of output pixel first + r; 0 outside of x; a
+// value a thread; 16 bytes of any channels, not in groups; 16 bytes
+extern "C" __global__ void im2col_1(activation* fields, const activation* x, int lead, int first, int count, int chunk, WINDOW) { gather_windows(fields, x, lead, first, count, chunk, WINDOW_ARGUMENTS); }
+extern "C" __global__ void im2col_values(activation* fields, const activation* x, int lead, int first, int count, int chunk, WINDOW) { gather_values(fields, x, lead, first, count, chunk, WINDOW_ARGUMENTS); }
+extern "C" __global__ void im2col_16(uint4* fields, const uint4* x, int lead, int first, int count, int chunk, WINDOW) { gather_windows(fields, x, lead, first, count, chunk, WINDOW_ARGUMENTS); }
+
+// Pixel is what a thread of a kernel over packs of V channels of pixels has.
+template <int V> struct Pixel {
+  int c, x, y, image;
+  int64 at;  // elements
+  __device__ __forceinline__ Pixel(int pack, int height, int width, int channels) {
+    const int parts = channels / V;
+    int place = pack / parts;
+    c = (pack - place * parts) * V;
+    at = (int64)pack * V;
+    image = place / width;
+    x = place - image * width;
+    place = image;
+    image = place / height;
+    y = place - image * height;
+  }
+};
+
+template <int V> static __device__ __forceinline__ void sum_windows(activation* dx, const activation* __restrict__ fields, int packs, int accumulate, WINDOW) {
+  const int pack = (int)thread_index();
+  if (pack >= packs) return;
+  const Pixel<V> to(pack, h, w, channels);
+  const int depth = channels / groups, size = kernel * kernel * channels, group = to.c / depth;
+  fields += (int64)to.image * oh * ow * size + group * kernel * kernel * depth + (to.c - group * depth);
   Pack<V> sum, p;
-  if (accumulate) sum.read(dx + i);
+  if (accumulate) sum.read(dx + to.at);
   else for (int k = 0; k < V; k++) sum.v[k] = 0;
   for (int kh = 0; kh < kernel; kh++) {
-    const int top = y + padding - kh * dilation;
-    if (top < 0 || top % stride || top / stride >= oh) continue;
+    const int top = to.y + padding - kh * dilation, oy = top / stride;
+    if (top < 0 || oy * stride != top || oy >= oh) continue;
     for (int kw = 0; kw < kernel; kw++) {
-      const int left = x + padding - kw * dilation;
-      if (left < 0 || left % stride || left / stride >= ow) continue;
-      p.read(fields + ((image * oh + top / stride) * ow + left / stride) * size + inside + (kh * kernel + kw) * depth);
+      const int left = to.x + padding - kw * dilation, ox = left / stride;
+      if (left < 0 || ox * stride != left || ox >= ow) continue;
+      p.read(fields + (int64)(oy * ow + ox) * size + (kh * kernel + kw) * depth);
       for (int k = 0; k < V; k++) sum.v[k] += p.v[k];
     }
   }
-  sum.write(dx + i);
+  sum.write(dx + to.at);
 }
 // dx[place] = the sum over all fields that the place lies in (added if accumulate)
-extern "C" __global__ void col2im_1(activation* dx, const activation* fields, int64 elements, int accumulate, WINDOW) { sum_windows<1>(dx, fields, elements, accumulate, WINDOW_ARGUMENTS); }
-extern "C" __global__ void col2im_4(activation* dx, const activation* fields, int64 elements, int accumulate, WINDOW) { sum_windows<4>(dx, fields, elements, accumulate, WINDOW_ARGUMENTS); }
+extern "C" __global__ void col2im_1(activation* dx, const activation* fields, int packs, int accumulate, WINDOW) { sum_windows<1>(dx, fields, packs, accumulate, WINDOW_ARGUMENTS); }
+extern "C" __global__ void col2im_16(activation* dx, const activation* fields, int packs, int accumulate, WINDOW) { sum_windows<WIDE>(dx, fields, packs, accumulate, WINDOW_ARGUMENTS); }
 
 // y[row][c] = bias[c]
 extern "C" __global__ void fill_rows(activation* y, const float* bias, int64 elements, int channels) {
@@ -218,180 +318,231 @@ extern "C" __global__ void fill_rows(activation* y, const float* bias, int64 ele
 // ------------------------------------------------------------- sums over rows
 //
 // A block is blockDim.x packs of channels times blockDim.y rows. It walks over
-// the rows of its chunk (blockIdx.y) of its view (blockIdx.z).
+// the rows of its chunk (blockIdx.y) of its view (blockIdx.z). A thread has so few
+// of them, 64 at most where they are summed, that float32 is enough for their sum;
+// sums of threads and blocks are added in float64.
 
-#define ROWS_LOOP(row) \
-  const int64 row##_begin = (int64)blockIdx.z * rows + (int64)blockIdx.y * chunk; \
-  const int64 row##_end = min((int64)blockIdx.z * rows + rows, row##_begin + chunk); \
-  for (int64 row = row##_begin + threadIdx.y; row < row##_end; row += blockDim.y)
+// Rows walks over those of a thread.
+struct Rows {
+  int row, end, by;
+  int64 at, step;  // elements
+  __device__ __forceinline__ Rows(int64 rows, int64 chunk, int channels, int c) {
+    const int64 first = blockIdx.y * chunk;
+    row = threadIdx.y;
+    end = (int)min(chunk, rows - first);
+    by = blockDim.y;
+    at = (blockIdx.z * rows + first + row) * channels + c;
+    step = (int64)by * channels;
+  }
+  __device__ __forceinline__ bool more() const { return row < end; }
+  __device__ __forceinline__ void next() { row += by; at += step; }
+};
 
 // store_sums adds two sums per channel over the rows of a block and writes them
 // to partial[view][chunk][2][channels].
-template <int V> static __device__ __forceinline__ void store_sums(double* partial, const double* a, const double* b, int c, int channels) {
-  __shared__ double shared[2 * V * THREADS];
-  const int t = threadIdx.y * blockDim.x + threadIdx.x;
+template <int V> static __device__ __forceinline__ void store_sums(double* partial, const float* a, const float* b, int channels) {
+  __shared__ float shared[2 * V * THREADS];
+  const int t = threadIdx.y * blockDim.x + threadIdx.x, width = blockDim.x;
   for (int k = 0; k < V; k++) {
     shared[k * THREADS + t] = a[k];
     shared[(V + k) * THREADS + t] = b[k];
   }
   __syncthreads();
-  if (threadIdx.y != 0 || c >= channels) return;
-  double* out = partial + ((int64)blockIdx.z * gridDim.y + blockIdx.y) * 2 * channels + c;
-  for (int k = 0; k < V; k++) {
-    double sum = 0, other = 0;
-    for (int y = 0; y < (int)blockDim.y; y++) {
-      sum += shared[k * THREADS + y * blockDim.x + threadIdx.x];
-      other += shared[(V + k) * THREADS + y * blockDim.x + threadIdx.x];
-    }
-    out[k] = sum;
-    out[channels + k] = other;
+  double* out = partial + ((int64)blockIdx.z * gridDim.y + blockIdx.y) * 2 * channels;
+  for (int i = t; i < 2 * V * width; i += THREADS) {
+    const int k = i / width, x = i % width, c = (blockIdx.x * width + x) * V + k % V;
+    if (c >= channels) continue;
+    double sum = 0;
+    for (int y = 0; y < (int)blockDim.y; y++) sum += shared[k * THREADS + y * width + x];
+    out[k / V * channels + c] = sum;
   }
 }
 
-// load_sums adds the parts of a channel's two sums in the order of the chunks.
-static __device__ __forceinline__ void load_sums(const double* partial, int view, int chunks, int channels, int c, double* a, double* b) {
+// A block of these has 32 channels, and a warp for each of SUMMERS parts of the
+// chunks.
+#define SUMMERS (THREADS / 32)
+static __device__ __forceinline__ int summed_channel() { return blockIdx.x * 32 + threadIdx.x % 32; }
+
+// load_sums adds the parts of a channel's two sums, in an order that the number of
+// chunks alone decides. Every thread of the block calls it and gets them.
+static __device__ __forceinline__ void load_sums(const double* __restrict__ partial, int view, int chunks, int channels, double* a, double* b) {
+  __shared__ double shared[2][SUMMERS][32];
+  const int lane = threadIdx.x % 32, part = threadIdx.x / 32, c = summed_channel();
+  double sum = 0, other = 0;
+  if (c < channels)
+    for (int i = part; i < chunks; i += SUMMERS) {
+      const double* at = partial + ((int64)view * chunks + i) * 2 * channels + c;
+      sum += at[0];
+      other += at[channels];
+    }
+  __syncthreads();  // the last view's have been read
+  shared[0][part][lane] = sum;
+  shared[1][part][lane] = other;
+  __syncthreads();
   *a = *b = 0;
-  for (int i = 0; i < chunks; i++) {
-    const double* at = partial + ((int64)view * chunks + i) * 2 * channels + c;
-    *a += at[0];
-    *b += at[channels];
+  for (int i = 0; i < SUMMERS; i++) {
+    *a += shared[0][i][lane];
+    *b += shared[1][i][lane];
   }
 }
 
 // batch_norm_sums: about each channel's first value f in the view,
 // partial = sum (x - f), sum (x - f)^2
-template <int V> static __device__ __forceinline__ void batch_norm_sums(double* partial, const activation* x, int64 rows, int64 chunk, int channels) {
+template <int V> static __device__ __forceinline__ void batch_norm_sums(double* partial, const activation* __restrict__ x, int64 rows, int64 chunk, int channels) {
   const int c = (blockIdx.x * blockDim.x + threadIdx.x) * V;
-  double sum[V], squares[V];
+  float sum[V], squares[V];
   for (int k = 0; k < V; k++) sum[k] = squares[k] = 0;
   if (c < channels) {
-    Pack<V> first, p;
-    first.read(x + (int64)blockIdx.z * rows * channels + c);
-    float s[V], q[V];
-    for (int k = 0; k < V; k++) s[k] = q[k] = 0;
-    int run = 0;
-    ROWS_LOOP(r) {
-      p.read(x + r * channels + c);
+    Pack<V> first;
+    first.read(x + blockIdx.z * rows * channels + c);
+    for (Rows r(rows, chunk, channels, c); r.more(); r.next()) {
+      Pack<V> p;
+      p.read(x + r.at);
       for (int k = 0; k < V; k++) {
         const float d = p.v[k] - first.v[k];
-        s[k] += d;
-        q[k] += d * d;
-      }
-      if (++run == RUN) {
-        for (int k = 0; k < V; k++) { sum[k] += s[k]; squares[k] += q[k]; s[k] = q[k] = 0; }
-        run = 0;
+        sum[k] += d;
+        squares[k] += d * d;
       }
     }
-    for (int k = 0; k < V; k++) { sum[k] += s[k]; squares[k] += q[k]; }
   }
-  store_sums<V>(partial, sum, squares, c, channels);
+  store_sums<V>(partial, sum, squares, channels);
 }
 extern "C" __global__ void batch_norm_sums_1(double* partial, const activation* x, int64 rows, int64 chunk, int channels) { batch_norm_sums<1>(partial, x, rows, chunk, channels); }
-extern "C" __global__ void batch_norm_sums_4(double* partial, const activation* x, int64 rows, int64 chunk, int channels) { batch_norm_sums<4>(partial, x, rows, chunk, channels); }
+extern "C" __global__ void batch_norm_sums_16(double* partial, const activation* x, int64 rows, int64 chunk, int channels) { batch_norm_sums<WIDE>(partial, x, rows, chunk, channels); }
+
+// y = x scale + shift: computed again in the backward pass, to the same bits, of
+// the same floats.
+static __device__ __forceinline__ void scale_and_shift(float weight, float bias, float mean, float invstd, float* scale, float* shift) {
+  *scale = weight * invstd;
+  *shift = fmaf(-mean, *scale, bias);
+}
 
 // For each view in order: mean and variance from the sums;
-// invstd = 1/sqrt(variance + epsilon); scale = weight invstd;
-// shift = bias - mean weight invstd; running += momentum (statistic - running),
+// invstd = 1/sqrt(variance + epsilon); running += momentum (statistic - running),
 // the variance by n/(n-1)
-extern "C" __global__ void batch_norm_statistics(const double* partial, const activation* x, int64 rows, int chunks, int views, int channels, double epsilon, double momentum, const float* weight, const float* bias, float* mean, float* invstd, float* scale, float* shift, float* running_mean, float* running_var) {
-  const int c = (int)thread_index();
-  if (c >= channels) return;
+extern "C" __global__ void batch_norm_statistics(const double* partial, const activation* x, int64 rows, int chunks, int views, int channels, double epsilon, double momentum, float* mean, float* invstd, float* running_mean, float* running_var) {
+  const int c = summed_channel();
   const double n = (double)rows;
   for (int g = 0; g < views; g++) {
     double sum, squares;
-    load_sums(partial, g, chunks, channels, c, &sum, &squares);
+    load_sums(partial, g, chunks, channels, &sum, &squares);
+    if (c >= channels || threadIdx.x >= 32) continue;
     Pack<1> first;
     first.read(x + (int64)g * rows * channels + c);
     const double m = first.v[0] + sum / n;
     double variance = squares / n - (sum / n) * (sum / n);
     if (variance < 0) variance = 0;
-    const double inv = 1 / sqrt(variance + epsilon);
     mean[g * channels + c] = (float)m;
-    invstd[g * channels + c] = (float)inv;
-    scale[g * channels + c] = (float)(weight[c] * inv);
-    shift[g * channels + c] = (float)(bias[c] - m * weight[c] * inv);
+    invstd[g * channels + c] = (float)(1 / sqrt(variance + epsilon));
     const double unbiased = rows > 1 ? variance * n / (n - 1) : variance;
     running_mean[c] += (float)(momentum * (m - running_mean[c]));
     running_var[c] += (float)(momentum * (unbiased - running_var[c]));
   }
 }
 
-// scale = weight / sqrt(running_var + epsilon); shift = bias - running_mean scale
-extern "C" __global__ void batch_norm_fixed(int channels, double epsilon, const float* weight, const float* bias, const float* running_mean, const float* running_var, float* scale, float* shift) {
+// mean = running_mean; invstd = 1 / sqrt(running_var + epsilon)
+extern "C" __global__ void batch_norm_fixed(int channels, double epsilon, const float* running_mean, const float* running_var, float* mean, float* invstd) {
   const int c = (int)thread_index();
   if (c >= channels) return;
-  const double inv = 1 / sqrt(running_var[c] + epsilon);
-  scale[c] = (float)(weight[c] * inv);
-  shift[c] = (float)(bias[c] - running_mean[c] * weight[c] * inv);
+  mean[c] = running_mean[c];
+  invstd[c] = (float)(1 / sqrt(running_var[c] + epsilon));
 }
 
-template <int V> static __device__ __forceinline__ void batch_norm_apply(activation* y, const activation* x, const activation* residual, const float* scale, const float* shift, int relu, int64 rows, int64 chunk, int channels) {
+// Affine is the scale and shift of a thread's channels.
+template <int V> struct Affine {
+  Pack<V> scale, shift, mean;
+  __device__ __forceinline__ Affine(const float* weight, const float* bias, const float* means, const float* invstds, int channels, int c) {
+    Pack<V> w, b, i;
+    w.read(weight + c);
+    b.read(bias + c);
+    mean.read(means + blockIdx.z * channels + c);
+    i.read(invstds + blockIdx.z * channels + c);
+    for (int k = 0; k < V; k++) scale_and_shift(w.v[k], b.v[k], mean.v[k], i.v[k], &scale.v[k], &shift.v[k]);
+  }
+  __device__ __forceinline__ float of(float x, int k) const { return x * scale.v[k] + shift.v[k]; }
+};
+
+// at_least is the larger one; not-a-number stays.
+static __device__ __forceinline__ float at_least(float v, float least) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  float larger;
+  asm("max.NaN.f32 %0, %1, %2;" : "=f"(larger) : "f"(v), "f"(least));
+  return larger;
+#else
+  return v < least ? least : v;
+#endif
+}
+
+template <int V, bool RESIDUAL> static __device__ __forceinline__ void batch_norm_apply(activation* __restrict__ y, const activation* __restrict__ x, const activation* __restrict__ residual, const float* weight, const float* bias, const float* mean, const float* invstd, int relu, int64 rows, int64 chunk, int channels) {
   const int c = (blockIdx.x * blockDim.x + threadIdx.x) * V;
   if (c >= channels) return;
-  Pack<V> a, b, p, r;
-  a.read(scale + blockIdx.z * channels + c);
-  b.read(shift + blockIdx.z * channels + c);
-  ROWS_LOOP(row) {
-    p.read(x + row * channels + c);
-    for (int k = 0; k < V; k++) p.v[k] = p.v[k] * a.v[k] + b.v[k];
-    if (residual) {
-      r.read(residual + row * channels + c);
-      for (int k = 0; k < V; k++) p.v[k] += r.v[k];
+  const Affine<V> a(weight, bias, mean, invstd, channels, c);
+  const float least = relu ? 0 : __uint_as_float(0xff800000u);  // -infinity
+  for (Rows r(rows, chunk, channels, c); r.more(); r.next()) {
+    Pack<V> p, other;
+    p.read(x + r.at);
+    if (RESIDUAL) other.read(residual + r.at);
+    for (int k = 0; k < V; k++) {
+      float v = a.of(p.v[k], k);
+      if (RESIDUAL) v += other.v[k];
+      p.v[k] = at_least(v, least);
     }
-    if (relu) for (int k = 0; k < V; k++) p.v[k] = p.v[k] < 0 ? 0 : p.v[k];
-    p.write(y + row * channels + c);
+    p.write(y + r.at);
   }
 }
-// y = relu(x scale + shift + residual); residual may be null
-extern "C" __global__ void batch_norm_apply_1(activation* y, const activation* x, const activation* residual, const float* scale, const float* shift, int relu, int64 rows, int64 chunk, int channels) { batch_norm_apply<1>(y, x, residual, scale, shift, relu, rows, chunk, channels); }
-extern "C" __global__ void batch_norm_apply_4(activation* y, const activation* x, const activation* residual, const float* scale, const float* shift, int relu, int64 rows, int64 chunk, int channels) { batch_norm_apply<4>(y, x, residual, scale, shift, relu, rows, chunk, channels); }
+// y = (x - mean) invstd weight + bias + residual, which may be null, or 0 where
+// that is less and relu is set
+extern "C" __global__ void batch_norm_apply_1(activation* y, const activation* x, const activation* residual, const float* weight, const float* bias, const float* mean, const float* invstd, int relu, int64 rows, int64 chunk, int channels) { batch_norm_apply<1, false>(y, x, residual, weight, bias, mean, invstd, relu, rows, chunk, channels); }
+extern "C" __global__ void batch_norm_apply_16(activation* y, const activation* x, const activation* residual, const float* weight, const float* bias, const float* mean, const float* invstd, int relu, int64 rows, int64 chunk, int channels) { batch_norm_apply<WIDE, false>(y, x, residual, weight, bias, mean, invstd, relu, rows, chunk, channels); }
+extern "C" __global__ void batch_norm_residual_apply_1(activation* y, const activation* x, const activation* residual, const float* weight, const float* bias, const float* mean, const float* invstd, int relu, int64 rows, int64 chunk, int channels) { batch_norm_apply<1, true>(y, x, residual, weight, bias, mean, invstd, relu, rows, chunk, channels); }
+extern "C" __global__ void batch_norm_residual_apply_16(activation* y, const activation* x, const activation* residual, const float* weight, const float* bias, const float* mean, const float* invstd, int relu, int64 rows, int64 chunk, int channels) { batch_norm_apply<WIDE, true>(y, x, residual, weight, bias, mean, invstd, relu, rows, chunk, channels); }
 
-template <int V> static __device__ __forceinline__ void batch_norm_backward_sums(double* partial, activation* dy, const activation* x, const activation* y, const float* mean, int64 rows, int64 chunk, int channels) {
+// What a gradient passes: everything, or where y, which has a residual, is above
+// 0, or where what x gives is.
+enum Mask { NONE, BY_Y, BY_X };
+
+template <int V, Mask MASK> static __device__ __forceinline__ void batch_norm_backward_sums(double* partial, activation* __restrict__ dy, const activation* __restrict__ x, const activation* __restrict__ y, const float* weight, const float* bias, const float* mean, const float* invstd, int64 rows, int64 chunk, int channels) {
   const int c = (blockIdx.x * blockDim.x + threadIdx.x) * V;
-  double sum[V], product[V];
+  float sum[V], product[V];
   for (int k = 0; k < V; k++) sum[k] = product[k] = 0;
   if (c < channels) {
-    Pack<V> m, g, p, out;
-    m.read(mean + blockIdx.z * channels + c);
-    float s[V], q[V];
-    for (int k = 0; k < V; k++) s[k] = q[k] = 0;
-    int run = 0;
-    ROWS_LOOP(r) {
-      const int64 at = r * channels + c;
-      g.read(dy + at);
-      p.read(x + at);
-      if (y) {
-        out.read(y + at);
-        for (int k = 0; k < V; k++) if (!(out.v[k] > 0)) g.v[k] = 0;
-        g.write(dy + at);
+    const Affine<V> a(weight, bias, mean, invstd, channels, c);
+    for (Rows r(rows, chunk, channels, c); r.more(); r.next()) {
+      Pack<V> g, p, out;
+      g.read(dy + r.at);
+      p.read(x + r.at);
+      if (MASK == BY_Y) {
+        out.read(y + r.at);
+        for (int k = 0; k < V; k++) g.v[k] = out.v[k] > 0 ? g.v[k] : 0;
+        g.write(dy + r.at);
       }
       for (int k = 0; k < V; k++) {
-        s[k] += g.v[k];
-        q[k] += g.v[k] * (p.v[k] - m.v[k]);
-      }
-      if (++run == RUN) {
-        for (int k = 0; k < V; k++) { sum[k] += s[k]; product[k] += q[k]; s[k] = q[k] = 0; }
-        run = 0;
+        if (MASK == BY_X) g.v[k] = a.of(p.v[k], k) > 0 ? g.v[k] : 0;
+        sum[k] += g.v[k];
+        product[k] += g.v[k] * (p.v[k] - a.mean.v[k]);
       }
     }
-    for (int k = 0; k < V; k++) { sum[k] += s[k]; product[k] += q[k]; }
   }
-  store_sums<V>(partial, sum, product, c, channels);
+  store_sums<V>(partial, sum, product, channels);
 }
-// dy = 0 where y is not above 0 (unless y is null);
-// partial = sum dy, sum dy (x - mean)
-extern "C" __global__ void batch_norm_backward_sums_1(double* partial, activation* dy, const activation* x, const activation* y, const float* mean, int64 rows, int64 chunk, int channels) { batch_norm_backward_sums<1>(partial, dy, x, y, mean, rows, chunk, channels); }
-extern "C" __global__ void batch_norm_backward_sums_4(double* partial, activation* dy, const activation* x, const activation* y, const float* mean, int64 rows, int64 chunk, int channels) { batch_norm_backward_sums<4>(partial, dy, x, y, mean, rows, chunk, channels); }
+// partial = sum dy, sum dy (x - mean), of the dy that is passed; by_y leaves no
+// other in dy
+extern "C" __global__ void batch_norm_backward_sums_1(double* partial, activation* dy, const activation* x, const activation* y, const float* weight, const float* bias, const float* mean, const float* invstd, int64 rows, int64 chunk, int channels) { batch_norm_backward_sums<1, NONE>(partial, dy, x, y, weight, bias, mean, invstd, rows, chunk, channels); }
+extern "C" __global__ void batch_norm_backward_sums_16(double* partial, activation* dy, const activation* x, const activation* y, const float* weight, const float* bias, const float* mean, const float* invstd, int64 rows, int64 chunk, int channels) { batch_norm_backward_sums<WIDE, NONE>(partial, dy, x, y, weight, bias, mean, invstd, rows, chunk, channels); }
+extern "C" __global__ void batch_norm_backward_sums_by_y_1(double* partial, activation* dy, const activation* x, const activation* y, const float* weight, const float* bias, const float* mean, const float* invstd, int64 rows, int64 chunk, int channels) { batch_norm_backward_sums<1, BY_Y>(partial, dy, x, y, weight, bias, mean, invstd, rows, chunk, channels); }
+extern "C" __global__ void batch_norm_backward_sums_by_y_16(double* partial, activation* dy, const activation* x, const activation* y, const float* weight, const float* bias, const float* mean, const float* invstd, int64 rows, int64 chunk, int channels) { batch_norm_backward_sums<WIDE, BY_Y>(partial, dy, x, y, weight, bias, mean, invstd, rows, chunk, channels); }
+extern "C" __global__ void batch_norm_backward_sums_by_x_1(double* partial, activation* dy, const activation* x, const activation* y, const float* weight, const float* bias, const float* mean, const float* invstd, int64 rows, int64 chunk, int channels) { batch_norm_backward_sums<1, BY_X>(partial, dy, x, y, weight, bias, mean, invstd, rows, chunk, channels); }
+extern "C" __global__ void batch_norm_backward_sums_by_x_16(double* partial, activation* dy, const activation* x, const activation* y, const float* weight, const float* bias, const float* mean, const float* invstd, int64 rows, int64 chunk, int channels) { batch_norm_backward_sums<WIDE, BY_X>(partial, dy, x, y, weight, bias, mean, invstd, rows, chunk, channels); }
 
 // With xhat = (x - mean) invstd and n rows a group:
 // dbias += sum dy; dweight += sum dy xhat; dx = k0 dy + k1 (x - mean) + k2 of
 // k0 = weight invstd, k1 = -k0 invstd (sum dy xhat)/n, k2 = -k0 (sum dy)/n
 extern "C" __global__ void batch_norm_gradients(const double* partial, int64 rows, int chunks, int views, int channels, const float* weight, const float* invstd, float* dweight, float* dbias, float* k) {
-  const int c = (int)thread_index();
-  if (c >= channels) return;
+  const int c = summed_channel();
   for (int g = 0; g < views; g++) {
     double sum, product;
-    load_sums(partial, g, chunks, channels, c, &sum, &product);
+    load_sums(partial, g, chunks, channels, &sum, &product);
+    if (c >= channels || threadIdx.x >= 32) continue;
     const double inv = invstd[g * channels + c], n = (double)rows;
     dbias[c] += (float)sum;
     dweight[c] += (float)(product * inv);
@@ -403,66 +554,72 @@ extern "C" __global__ void batch_norm_gradients(const double* partial, int64 row
   }
 }
 
-template <int V> static __device__ __forceinline__ void batch_norm_backward_apply(activation* dx, const activation* dy, const activation* x, const float* mean, const float* k012, int64 rows, int64 chunk, int channels) {
+template <int V, Mask MASK> static __device__ __forceinline__ void batch_norm_backward_apply(activation* dx, const activation* dy, const activation* __restrict__ x, const float* weight, const float* bias, const float* mean, const float* invstd, const float* k012, int64 rows, int64 chunk, int channels) {
   const int c = (blockIdx.x * blockDim.x + threadIdx.x) * V;
   if (c >= channels) return;
-  Pack<V> m, k0, k1, k2, g, p;
-  m.read(mean + blockIdx.z * channels + c);
+  const Affine<V> a(weight, bias, mean, invstd, channels, c);
+  Pack<V> k0, k1, k2;
   k0.read(k012 + blockIdx.z * 3 * channels + c);
   k1.read(k012 + (blockIdx.z * 3 + 1) * channels + c);
   k2.read(k012 + (blockIdx.z * 3 + 2) * channels + c);
-  ROWS_LOOP(row) {
-    const int64 at = row * channels + c;
-    g.read(dy + at);
-    p.read(x + at);
-    for (int k = 0; k < V; k++) g.v[k] = k0.v[k] * g.v[k] + k1.v[k] * (p.v[k] - m.v[k]) + k2.v[k];
-    g.write(dx + at);
+  for (Rows r(rows, chunk, channels, c); r.more(); r.next()) {
+    Pack<V> g, p;
+    g.read(dy + r.at);
+    p.read(x + r.at);
+    for (int k = 0; k < V; k++) {
+      if (MASK == BY_X) g.v[k] = a.of(p.v[k], k) > 0 ? g.v[k] : 0;
+      g.v[k] = k0.v[k] * g.v[k] + (k1.v[k] * (p.v[k] - a.mean.v[k]) + k2.v[k]);
+    }
+    g.write(dx + r.at);
   }
 }
-// dx = k0 dy + k1 (x - mean) + k2
-extern "C" __global__ void batch_norm_backward_apply_1(activation* dx, const activation* dy, const activation* x, const float* mean, const float* k012, int64 rows, int64 chunk, int channels) { batch_norm_backward_apply<1>(dx, dy, x, mean, k012, rows, chunk, channels); }
-extern "C" __global__ void batch_norm_backward_apply_4(activation* dx, const activation* dy, const activation* x, const float* mean, const float* k012, int64 rows, int64 chunk, int channels) { batch_norm_backward_apply<4>(dx, dy, x, mean, k012, rows, chunk, channels); }
+// dx = k0 dy + k1 (x - mean) + k2, of the dy that is passed
+extern "C" __global__ void batch_norm_backward_apply_1(activation* dx, const activation* dy, const activation* x, const float* weight, const float* bias, const float* mean, const float* invstd, const float* k012, int64 rows, int64 chunk, int channels) { batch_norm_backward_apply<1, NONE>(dx, dy, x, weight, bias, mean, invstd, k012, rows, chunk, channels); }
+extern "C" __global__ void batch_norm_backward_apply_16(activation* dx, const activation* dy, const activation* x, const float* weight, const float* bias, const float* mean, const float* invstd, const float* k012, int64 rows, int64 chunk, int channels) { batch_norm_backward_apply<WIDE, NONE>(dx, dy, x, weight, bias, mean, invstd, k012, rows, chunk, channels); }
+extern "C" __global__ void batch_norm_backward_apply_by_x_1(activation* dx, const activation* dy, const activation* x, const float* weight, const float* bias, const float* mean, const float* invstd, const float* k012, int64 rows, int64 chunk, int channels) { batch_norm_backward_apply<1, BY_X>(dx, dy, x, weight, bias, mean, invstd, k012, rows, chunk, channels); }
+extern "C" __global__ void batch_norm_backward_apply_by_x_16(activation* dx, const activation* dy, const activation* x, const float* weight, const float* bias, const float* mean, const float* invstd, const float* k012, int64 rows, int64 chunk, int channels) { batch_norm_backward_apply<WIDE, BY_X>(dx, dy, x, weight, bias, mean, invstd, k012, rows, chunk, channels); }
 
 // partial = sum over the rows of x (the second sum is 0)
-extern "C" __global__ void column_sums(double* partial, const activation* x, int64 rows, int64 chunk, int channels) {
+extern "C" __global__ void column_sums(double* partial, const activation* __restrict__ x, int64 rows, int64 chunk, int channels) {
   const int c = blockIdx.x * blockDim.x + threadIdx.x;
-  double sum = 0, none = 0;
+  float sum = 0, none = 0;
   if (c < channels) {
-    Pack<1> p;
-    ROWS_LOOP(r) {
-      p.read(x + r * channels + c);
+    for (Rows r(rows, chunk, channels, c); r.more(); r.next()) {
+      Pack<1> p;
+      p.read(x + r.at);
       sum += p.v[0];
     }
   }
-  store_sums<1>(partial, &sum, &none, c, channels);
+  store_sums<1>(partial, &sum, &none, channels);
 }
 // dst += the sums of column_sums
 extern "C" __global__ void add_column_sums(float* dst, const double* partial, int chunks, int channels) {
-  const int c = (int)thread_index();
-  if (c >= channels) return;
+  const int c = summed_channel();
   double sum, none;
-  load_sums(partial, 0, chunks, channels, c, &sum, &none);
-  dst[c] += (float)sum;
+  load_sums(partial, 0, chunks, channels, &sum, &none);
+  if (c < channels && threadIdx.x < 32) dst[c] += (float)sum;
 }
 
-// dst += the sums of parts arrays of n floats, one behind the other, in their order
-extern "C" __global__ void add_parts(float* dst, const float* parts, int count, int64 n) {
-  const int64 i = thread_index();
-  if (i >= n) return;
+// dst, rows x width, += the sums of parts, which are rows x lead, one behind the
+// other, in their order
+extern "C" __global__ void add_parts(float* dst, const float* __restrict__ parts, int count, int rows, int width, int lead) {
+  const int i = (int)thread_index();
+  if (i >= rows * width) return;
+  const int row = i / width;
+  parts += (int64)row * lead + (i - row * width);
   double sum = dst[i];
-  for (int p = 0; p < count; p++) sum += parts[p * n + i];
+  for (int p = 0; p < count; p++, parts += (int64)rows * lead) sum += *parts;
   dst[i] = (float)sum;
 }
 
 // -------------------------------------------------------------------- pooling
 
-template <int V> static __device__ __forceinline__ void max_pool(activation* y, const activation* x, int64 elements, WINDOW) {
-  const int64 i = thread_index() * V;
-  if (i >= elements) return;
-  const int c = (int)(i % channels);
-  const int64 row = i / channels, image = row / ((int64)oh * ow);
-  const int pixel = (int)(row % ((int64)oh * ow));
-  const int top = pixel / ow * stride - padding, left = pixel % ow * stride - padding;
+template <int V> static __device__ __forceinline__ void max_pool(activation* __restrict__ y, const activation* __restrict__ x, int packs, WINDOW) {
+  const int pack = (int)thread_index();
+  if (pack >= packs) return;
+  const Pixel<V> to(pack, oh, ow, channels);
+  const int top = to.y * stride - padding, left = to.x * stride - padding;
+  x += (int64)to.image * h * w * channels + to.c;
   Pack<V> best, p;
   for (int k = 0; k < V; k++) best.v[k] = __uint_as_float(0xff800000u);  // -infinity
   for (int kh = 0; kh < kernel; kh++) {
@@ -471,51 +628,51 @@ template <int V> static __device__ __forceinline__ void max_pool(activation* y, 
     for (int kw = 0; kw < kernel; kw++) {
       const int xx = left + kw * dilation;
       if (xx < 0 || xx >= w) continue;
-      p.read(x + ((image * h + yy) * w + xx) * channels + c);
+      p.read(x + (int64)(yy * w + xx) * channels);
       for (int k = 0; k < V; k++) best.v[k] = p.v[k] > best.v[k] ? p.v[k] : best.v[k];
     }
   }
-  best.write(y + i);
+  best.write(y + to.at);
 }
 // y = max over the window of x
-extern "C" __global__ void max_pool_1(activation* y, const activation* x, int64 elements, WINDOW) { max_pool<1>(y, x, elements, WINDOW_ARGUMENTS); }
-extern "C" __global__ void max_pool_4(activation* y, const activation* x, int64 elements, WINDOW) { max_pool<4>(y, x, elements, WINDOW_ARGUMENTS); }
+extern "C" __global__ void max_pool_1(activation* y, const activation* x, int packs, WINDOW) { max_pool<1>(y, x, packs, WINDOW_ARGUMENTS); }
+extern "C" __global__ void max_pool_16(activation* y, const activation* x, int packs, WINDOW) { max_pool<WIDE>(y, x, packs, WINDOW_ARGUMENTS); }
 
-// dx[place] = sum of dy over the windows whose first maximum lies there
-extern "C" __global__ void max_pool_backward(activation* dx, const activation* dy, const activation* x, const activation* y, int64 elements, WINDOW) {
-  const int64 i = thread_index();
-  if (i >= elements) return;
-  const int c = (int)(i % channels);
-  const int64 place = i / channels;
-  const int px = (int)(place % w), py = (int)(place / w % h);
-  const int64 image = place / w / h;
-  Pack<1> own, top, g, other;
-  own.read(x + i);
-  float sum = 0;
+template <int V> static __device__ __forceinline__ void max_pool_backward(activation* __restrict__ dx, const activation* __restrict__ dy, const activation* __restrict__ x, const activation* __restrict__ y, int packs, WINDOW) {
+  const int pack = (int)thread_index();
+  if (pack >= packs) return;
+  const Pixel<V> to(pack, h, w, channels);
+  const int64 input = (int64)to.image * h * w * channels + to.c, output = (int64)to.image * oh * ow * channels + to.c;
+  Pack<V> own, sum;
+  own.read(x + to.at);
+  for (int k = 0; k < V; k++) sum.v[k] = 0;
   for (int kh = 0; kh < kernel; kh++) {
-    const int down = py + padding - kh * dilation;
-    if (down < 0 || down % stride || down / stride >= oh) continue;
+    const int down = to.y + padding - kh * dilation, oy = down / stride;
+    if (down < 0 || oy * stride != down || oy >= oh) continue;
     for (int kw = 0; kw < kernel; kw++) {
-      const int right = px + padding - kw * dilation;
-      if (right < 0 || right % stride || right / stride >= ow) continue;
-      const int64 at = ((image * oh + down / stride) * ow + right / stride) * channels + c;
+      const int right = to.x + padding - kw * dilation, ox = right / stride;
+      if (right < 0 || ox * stride != right || ox >= ow) continue;
+      const int64 at = output + (int64)(oy * ow + ox) * channels;
+      Pack<V> top, other;
       top.read(y + at);
-      if (own.v[0] != top.v[0]) continue;
-      bool first = true;
+      unsigned first = 0;  // a bit for each channel whose first maximum is here
+      for (int k = 0; k < V; k++) first |= own.v[k] == top.v[k] ? 1u << k : 0u;
       for (int before = 0; before < kh * kernel + kw && first; before++) {
         const int yy = down - padding + before / kernel * dilation, xx = right - padding + before % kernel * dilation;
         if (yy < 0 || yy >= h || xx < 0 || xx >= w) continue;
-        other.read(x + ((image * h + yy) * w + xx) * channels + c);
-        first = other.v[0] != top.v[0];
+        other.read(x + input + (int64)(yy * w + xx) * channels);
+        for (int k = 0; k < V; k++) first &= other.v[k] == top.v[k] ? ~(1u << k) : ~0u;
       }
       if (!first) continue;
-      g.read(dy + at);
-      sum += g.v[0];
+      other.read(dy + at);
+      for (int k = 0; k < V; k++) sum.v[k] += first >> k & 1u ? other.v[k] : 0;
     }
   }
-  g.v[0] = sum;
-  g.write(dx + i);
+  sum.write(dx + to.at);
 }
+// dx[place] = sum of dy over the windows whose first maximum lies there
+extern "C" __global__ void max_pool_backward_1(activation* dx, const activation* dy, const activation* x, const activation* y, int packs, WINDOW) { max_pool_backward<1>(dx, dy, x, y, packs, WINDOW_ARGUMENTS); }
+extern "C" __global__ void max_pool_backward_16(activation* dx, const activation* dy, const activation* x, const activation* y, int packs, WINDOW) { max_pool_backward<WIDE>(dx, dy, x, y, packs, WINDOW_ARGUMENTS); }
 
 // y = sum over the window of x / kernel^2
 extern "C" __global__ void average_pool(activation* y, const activation* x, int64 elements, WINDOW) {

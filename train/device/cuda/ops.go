@@ -39,6 +39,26 @@ func (d *Device) gemm(what string, transA, transB bool, m, n, k int, a, b cublas
 	})
 }
 
+// wide names the kernel that takes 16 bytes of channels at once, if they can be
+// divided so, and how many channels that are.
+func (d *Device) wide(kernel string, channels int) (name string, width int) {
+	if wide := int(16 / elementSize(d.half)); channels%wide == 0 {
+		return kernel + "_16", wide
+	}
+	return kernel + "_1", 1
+}
+
+// launchPacks launches a kernel with a thread for each of n packs, counted in 32 bits.
+func (d *Device) launchPacks(kernel string, n int, bytes int64, args ...any) {
+	mustBe(n < 1<<31, "%s of %d packs", kernel, n)
+	d.launchFlat(kernel, n, bytes, args...)
+}
+
+// launchSums launches a kernel that adds up the partial sums of channels.
+func (d *Device) launchSums(kernel string, channels int, bytes int64, args ...any) {
+	d.launch(kernel, [3]int{(channels + 31) / 32, 1, 1}, [2]int{threads, 1}, bytes, args...)
+}
+
 // Add implements device.Device.
 func (d *Device) Add(dst, src device.Tensor) {
 	mustBe(dst.Len() == src.Len() && isHalf(dst) == isHalf(src), "sum of %v and %v", dst.Shape, src.Shape)
@@ -65,9 +85,18 @@ func (g *window) arguments(args ...any) []any {
 	return append(args, g.Height, g.Width, g.Channels, g.OutHeight, g.OutWidth, g.Kernel, g.Stride, g.Padding, g.Dilation, g.Groups)
 }
 
+// lead is the distance of gathered receptive fields, a multiple of 8 values: matrix
+// products of rows that do not begin at 16 bytes are slow. The stem's have 147.
+func (g *window) lead() int {
+	if g.Groups > 1 {
+		return g.Size()
+	}
+	return (g.Size() + 7) / 8 * 8
+}
+
 // fields is the tensor for the receptive fields of rows outputs.
 func (d *Device) fields(g *window, rows int) device.Tensor {
-	return d.AllocActivation(rows, g.Size())
+	return d.AllocActivation(rows, g.lead())
 }
 
 // fitting is how many units of so many values fit into the workspace, at least one.
@@ -77,25 +106,33 @@ func (d *Device) fitting(values int) int {
 
 // gather writes the receptive fields of outputs first, first+1, ... to fields.
 func (d *Device) gather(g *window, fields, x device.Tensor, first, rows int) {
-	kernel, width := "im2col_1", 1
-	if wide := int(16 / elementSize(d.half)); g.Channels/g.Groups%wide == 0 {
-		kernel, width = "im2col_16", wide
+	kernel, width := d.wide("im2col", g.Channels/g.Groups)
+	packs := *g
+	packs.Channels /= width
+	lead := fields.Channels() / width
+	if width == 1 && g.Groups == 1 {
+		_, width = d.wide("", fields.Channels())
+		kernel = "im2col_values"
 	}
 	mustBe(first+rows < 1<<31 && g.Images*g.Height < 1<<31, "windows of %v", x.Shape)
 	read := min(int64(rows)*int64(g.Size()), int64(rows)*int64(g.Stride*g.Stride)*int64(g.Channels)) * elementSize(d.half)
-	at := newBlocks(rows, g.Size(), 1, width, gatherRows)
-	packs := *g
-	packs.Channels /= width
-	d.launch(kernel, at.grid, at.block, read+int64(rows)*int64(g.Size())*elementSize(d.half), packs.arguments(fields, x, first, rows, at.chunk)...)
+	at := newBlocks(rows, fields.Channels(), 1, width, gatherRows)
+	d.launch(kernel, at.grid, at.block, read+size(fields), packs.arguments(fields, x, lead, first, rows, at.chunk)...)
 }
 
-// factor is w as matrix products take it; done gives it back.
-func (d *Device) factor(w device.Tensor) (factor device.Tensor, done func()) {
-	if !d.half {
+// factor is w as matrix products take it, its rows of width values lead apart; done
+// gives it back.
+func (d *Device) factor(w device.Tensor, width, lead int) (factor device.Tensor, done func()) {
+	if !d.half && lead == width {
 		return w, func() {}
 	}
-	factor = d.AllocActivation(w.Shape...)
-	d.launchFlat("narrow", w.Len(), size(w)+size(factor), factor, w, w.Len())
+	rows := w.Len() / width
+	factor = d.AllocActivation(rows, lead)
+	if lead == width {
+		d.launchFlat("narrow", w.Len(), size(w)+size(factor), factor, w, w.Len())
+	} else {
+		d.launchPacks("pad_rows", rows*lead, size(w)+size(factor), factor, w, rows, width, lead)
+	}
 	return factor, func() { d.Free(factor) }
 }
 
@@ -108,19 +145,22 @@ func (d *Device) Convolve(y, x, w, bias device.Tensor, c device.Convolution) {
 	if bias.Exists() {
 		d.launchFlat("fill_rows", y.Len(), size(y), y, bias, y.Len(), g.Outs)
 	}
-	w, done := d.factor(w)
-	defer done()
-	weights := matrix(w, 0, depth, outs*depth)
 	if g.Direct() {
-		d.gemm("gemm forward", false, true, rows, g.Outs, depth, matrix(x, 0, depth, 0), weights, bias.Exists(), matrix(y, 0, g.Outs, 0), 1)
+		w, done := d.factor(w, depth, depth)
+		defer done()
+		d.gemm("gemm forward", false, true, rows, g.Outs, depth, matrix(x, 0, depth, 0), matrix(w, 0, depth, 0), bias.Exists(), matrix(y, 0, g.Outs, 0), 1)
 		return
 	}
-	step := d.fitting(g.Size())
+	lead := g.lead() / groups
+	w, done := d.factor(w, depth, lead)
+	defer done()
+	weights := matrix(w, 0, lead, outs*lead)
+	step := d.fitting(g.lead())
 	for from := 0; from < rows; from += step {
 		n := min(step, rows-from)
 		fields := d.fields(&g, n)
 		d.gather(&g, fields, x, from, n)
-		d.gemm("gemm forward", false, true, n, outs, depth, matrix(fields, 0, g.Size(), depth), weights, bias.Exists(), matrix(y, from*g.Outs, g.Outs, outs), groups)
+		d.gemm("gemm forward", false, true, n, outs, lead, matrix(fields, 0, g.lead(), lead), weights, bias.Exists(), matrix(y, from*g.Outs, g.Outs, outs), groups)
 		d.Free(fields)
 	}
 }
@@ -132,24 +172,24 @@ func (d *Device) ConvolveBackwardData(dx, dy, w device.Tensor, c device.Convolut
 	g.CheckWeights(w)
 	groups := g.Groups
 	outs, depth := g.Outs/groups, g.Size()/groups
-	w, done := d.factor(w)
+	w, done := d.factor(w, depth, depth)
 	defer done()
 	weights := matrix(w, 0, depth, outs*depth)
 	if g.Direct() {
 		d.gemm("gemm data", false, false, dy.Rows(), depth, g.Outs, matrix(dy, 0, g.Outs, 0), weights, accumulate, matrix(dx, 0, depth, 0), 1)
 		return
 	}
-	kernel, width := vector("col2im", g.Channels/groups)
+	kernel, width := d.wide("col2im", g.Channels/groups)
 	perImage, place := g.OutHeight*g.OutWidth, g.Height*g.Width*g.Channels
 	step := d.fitting(max(1, perImage*g.Size()))
 	for image := 0; image < g.Images; image += step {
 		images := min(step, g.Images-image)
 		n := images * perImage
-		fields := d.fields(&g, n)
+		fields := d.AllocActivation(n, g.Size())
 		d.gemm("gemm data", false, false, n, depth, outs, matrix(dy, image*perImage*g.Outs, g.Outs, outs), weights, false, matrix(fields, 0, g.Size(), depth), groups)
 		bytes := size(fields) + int64(images*place)*elementSize(d.half)
 		target := matrix(dx, image*place, 0, 0).Pointer
-		d.launchFlat(kernel, images*place/width, bytes, g.arguments(target, fields, images*place, accumulate)...)
+		d.launchPacks(kernel, images*place/width, bytes, g.arguments(target, fields, images*place/width, accumulate)...)
 		d.Free(fields)
 	}
 }
@@ -164,7 +204,7 @@ func (d *Device) ConvolveBackwardWeights(dw, dbias, dy, x device.Tensor, c devic
 	if g.Direct() {
 		d.sumProducts(dw, dy, x, 0, rows)
 	} else {
-		step := d.fitting(g.Size())
+		step := d.fitting(g.lead())
 		for from := 0; from < rows; from += step {
 			n := min(step, rows-from)
 			fields := d.fields(&g, n)
@@ -182,7 +222,7 @@ func (d *Device) ConvolveBackwardWeights(dw, dbias, dy, x device.Tensor, c devic
 		b := newBlocks(rows, g.Outs, 1, 1, sumRows)
 		partial := d.doubles(b.chunks * 2 * g.Outs)
 		d.launch("column_sums", b.grid, b.block, size(dy), partial, dy, rows, b.chunk, g.Outs)
-		d.launchFlat("add_column_sums", g.Outs, size(partial), dbias, partial, b.chunks, g.Outs)
+		d.launchSums("add_column_sums", g.Outs, size(partial), dbias, partial, b.chunks, g.Outs)
 		d.Free(partial)
 	}
 }
@@ -197,27 +237,28 @@ const (
 )
 
 // sumProducts computes dw += dy' x over rows of x, which belong to those of dy from
-// one on: in parts, which are then added in float64 in their order.
+// one on: in parts, which are then added in float64 in their order. x may be wider
+// than dw by what is behind its fields.
 func (d *Device) sumProducts(dw, dy, x device.Tensor, from, rows int) {
-	outs, depth := dy.Channels(), x.Channels()
-	part, parts := rows, 0
-	if most := partBytes / (4 * outs * depth); most > 1 {
-		part = max(partRows, (rows+most-1)/most)
-		parts = rows / part
+	outs, lead := dy.Channels(), x.Channels()
+	width := dw.Len() / outs
+	most := max(1, partBytes/(4*outs*lead))
+	part := max(partRows, (rows+most-1)/most)
+	parts := rows / part
+	if parts < 2 && lead == width {
+		d.gemm("gemm weights", true, false, outs, lead, rows, matrix(dy, from*outs, outs, 0), matrix(x, 0, lead, 0), true, matrix(dw, 0, lead, 0), 1)
+		return
 	}
-	if parts < 2 {
-		part, parts = rows, 0
+	done := parts * part
+	count := parts
+	if done < rows {
+		count++
 	}
-	if rest := rows - parts*part; rest > 0 {
-		at := parts * part
-		d.gemm("gemm weights", true, false, outs, depth, rest, matrix(dy, (from+at)*outs, outs, 0), matrix(x, at*depth, depth, 0), true, matrix(dw, 0, depth, 0), 1)
-	}
-	if parts > 0 {
-		partial := d.Alloc(parts, outs, depth)
-		d.gemm("gemm weights", true, false, outs, depth, part, matrix(dy, from*outs, outs, part*outs), matrix(x, 0, depth, part*depth), false, matrix(partial, 0, depth, outs*depth), parts)
-		d.launchFlat("add_parts", outs*depth, size(partial)+2*size(dw), dw, partial, parts, outs*depth)
-		d.Free(partial)
-	}
+	partial := d.Alloc(count, outs, lead)
+	d.gemm("gemm weights", true, false, outs, lead, part, matrix(dy, from*outs, outs, part*outs), matrix(x, 0, lead, part*lead), false, matrix(partial, 0, lead, outs*lead), parts)
+	d.gemm("gemm weights", true, false, outs, lead, rows-done, matrix(dy, (from+done)*outs, outs, 0), matrix(x, done*lead, lead, 0), false, matrix(partial, parts*outs*lead, lead, 0), 1)
+	d.launchPacks("add_parts", dw.Len(), size(partial)+2*size(dw), dw, partial, count, outs, width, lead)
+	d.Free(partial)
 }
 
 // doubles is memory for n float64.
@@ -230,16 +271,20 @@ type blocks struct {
 	chunk, chunks int // rows of a block, blocks along the rows of a view
 }
 
-// spread is how many rows a thread should have, and the most blocks along the rows
-// of a view.
-type spread struct{ rows, blocks int }
+// spread is how many rows a thread should have; the least, where a card would not be
+// full of blocks otherwise; and the most, where there would be too many blocks along
+// the rows of a view.
+type spread struct{ rows, least, most, blocks int }
 
-// Kernels that sum rows, whose partial sums one thread adds up; that do not; and
-// that gather windows, where a thread's first row takes most.
+// full is how many blocks a card of today has at once.
+const full = 1024
+
+// Kernels that sum rows, whose partial sums are added up by few threads; that do
+// not; and that gather windows. A thread's first row takes most.
 var (
-	sumRows    = spread{16, 256}
-	mapRows    = spread{4, 1 << 15}
-	gatherRows = spread{12, 1 << 15}
+	sumRows    = spread{16, 8, 64, 256}
+	mapRows    = spread{16, 2, 1 << 20, 1 << 15}
+	gatherRows = spread{16, 4, 1 << 20, 1 << 15}
 )
 
 // newBlocks divides the rows of views with so many channels, width of them a thread.
@@ -248,10 +293,13 @@ func newBlocks(rows, channels, views, width int, s spread) blocks {
 	for x < 32 && x < packs {
 		x *= 2
 	}
-	y := threads / x
-	chunk := max(y*s.rows, (rows+s.blocks-1)/s.blocks)
+	y, across, each := threads/x, (packs+x-1)/x, s.rows
+	for each > s.least && across*views*(rows/(y*each)) < full {
+		each /= 2
+	}
+	chunk := min(y*s.most, max(y*each, (rows+s.blocks-1)/s.blocks))
 	chunks := (rows + chunk - 1) / chunk
-	return blocks{[3]int{(packs + x - 1) / x, chunks, views}, [2]int{x, y}, chunk, chunks}
+	return blocks{[3]int{across, chunks, views}, [2]int{x, y}, chunk, chunks}
 }
 
 // BatchNorm implements device.Device.
@@ -262,35 +310,36 @@ func (d *Device) BatchNorm(y, x, residual device.Tensor, b *device.BatchNorm) {
 	if rows == 0 {
 		return
 	}
-	kernel, width := vector("batch_norm_sums", c)
+	kernel, width := d.wide("batch_norm_sums", c)
 	at := newBlocks(rows, c, views, width, sumRows)
 	partial := d.doubles(views * at.chunks * 2 * c)
 	d.launch(kernel, at.grid, at.block, size(x), partial, x, rows, at.chunk, c)
-	scale, shift := d.Alloc(views, c), d.Alloc(views, c)
-	d.launchFlat("batch_norm_statistics", c, size(partial), partial, x, rows, at.chunks, views, c, b.Epsilon, b.RunningMomentum,
-		b.Weight, b.Bias, b.SavedMean, b.SavedInvStd, scale, shift, b.RunningMean, b.RunningVar)
-	d.scaleShift(y, x, residual, scale, shift, b.ReLU, views)
+	d.launchSums("batch_norm_statistics", c, size(partial), partial, x, rows, at.chunks, views, c, b.Epsilon, b.RunningMomentum,
+		b.SavedMean, b.SavedInvStd, b.RunningMean, b.RunningVar)
 	d.Free(partial)
-	d.Free(scale)
-	d.Free(shift)
+	d.normalise(y, x, residual, b, b.SavedMean, b.SavedInvStd, views)
 }
 
 // BatchNormInference implements device.Device.
 func (d *Device) BatchNormInference(y, x, residual device.Tensor, b *device.BatchNorm) {
 	c := x.Channels()
-	scale, shift := d.Alloc(c), d.Alloc(c)
-	d.launchFlat("batch_norm_fixed", c, 0, c, b.Epsilon, b.Weight, b.Bias, b.RunningMean, b.RunningVar, scale, shift)
-	d.scaleShift(y, x, residual, scale, shift, b.ReLU, 1)
-	d.Free(scale)
-	d.Free(shift)
+	mean, invStd := d.Alloc(c), d.Alloc(c)
+	d.launchFlat("batch_norm_fixed", c, 0, c, b.Epsilon, b.RunningMean, b.RunningVar, mean, invStd)
+	d.normalise(y, x, residual, b, mean, invStd, 1)
+	d.Free(mean)
+	d.Free(invStd)
 }
 
-// scaleShift computes y = relu(x scale + shift + residual) by views.
-func (d *Device) scaleShift(y, x, residual, scale, shift device.Tensor, relu bool, views int) {
+// normalise computes y = relu((x - mean) invStd weight + bias + residual) by views.
+func (d *Device) normalise(y, x, residual device.Tensor, b *device.BatchNorm, mean, invStd device.Tensor, views int) {
 	c, rows := x.Channels(), x.Rows()/views
-	kernel, width := vector("batch_norm_apply", c)
+	name := "batch_norm_apply"
+	if residual.Exists() {
+		name = "batch_norm_residual_apply"
+	}
+	kernel, width := d.wide(name, c)
 	at := newBlocks(rows, c, views, width, mapRows)
-	d.launch(kernel, at.grid, at.block, size(x)+size(y)+size(residual), y, x, residual, scale, shift, relu, rows, at.chunk, c)
+	d.launch(kernel, at.grid, at.block, size(x)+size(y)+size(residual), y, x, residual, b.Weight, b.Bias, mean, invStd, b.ReLU, rows, at.chunk, c)
 }
 
 // BatchNormBackward implements device.Device.
@@ -300,21 +349,26 @@ func (d *Device) BatchNormBackward(dx, dy, x, y device.Tensor, b *device.BatchNo
 	if rows == 0 {
 		return
 	}
+	// Without a residual, what passes the ReLU is found again from x: y is not read,
+	// and dy not written, unless it is asked for.
 	bytes := size(dy) + size(x)
-	var output device.Tensor
-	if b.ReLU {
-		output = y
+	sums, apply := "batch_norm_backward_sums", "batch_norm_backward_apply"
+	switch {
+	case b.ReLU && (b.Residual || dx.Memory != dy.Memory):
+		sums += "_by_y"
 		bytes += size(dy) + size(y)
+	case b.ReLU:
+		sums, apply = sums+"_by_x", apply+"_by_x"
 	}
-	kernel, width := vector("batch_norm_backward_sums", c)
+	kernel, width := d.wide(sums, c)
 	at := newBlocks(rows, c, views, width, sumRows)
 	partial := d.doubles(views * at.chunks * 2 * c)
-	d.launch(kernel, at.grid, at.block, bytes, partial, dy, x, output, b.SavedMean, rows, at.chunk, c)
+	d.launch(kernel, at.grid, at.block, bytes, partial, dy, x, y, b.Weight, b.Bias, b.SavedMean, b.SavedInvStd, rows, at.chunk, c)
 	k := d.Alloc(views, 3, c)
-	d.launchFlat("batch_norm_gradients", c, size(partial), partial, rows, at.chunks, views, c, b.Weight, b.SavedInvStd, b.WeightGrad, b.BiasGrad, k)
-	kernel, width = vector("batch_norm_backward_apply", c)
+	d.launchSums("batch_norm_gradients", c, size(partial), partial, rows, at.chunks, views, c, b.Weight, b.SavedInvStd, b.WeightGrad, b.BiasGrad, k)
+	kernel, width = d.wide(apply, c)
 	at = newBlocks(rows, c, views, width, mapRows)
-	d.launch(kernel, at.grid, at.block, size(dx)+size(dy)+size(x), dx, dy, x, b.SavedMean, k, rows, at.chunk, c)
+	d.launch(kernel, at.grid, at.block, size(dx)+size(dy)+size(x), dx, dy, x, b.Weight, b.Bias, b.SavedMean, b.SavedInvStd, k, rows, at.chunk, c)
 	d.Free(partial)
 	d.Free(k)
 }
@@ -322,15 +376,16 @@ func (d *Device) BatchNormBackward(dx, dy, x, y device.Tensor, b *device.BatchNo
 // MaxPool implements device.Device.
 func (d *Device) MaxPool(y, x device.Tensor, c device.Convolution) {
 	g := newWindow(x, y, c)
-	kernel, width := vector("max_pool", g.Channels)
-	d.launchFlat(kernel, y.Len()/width, size(x)+size(y), g.arguments(y, x, y.Len())...)
+	kernel, width := d.wide("max_pool", g.Channels)
+	d.launchPacks(kernel, y.Len()/width, size(x)+size(y), g.arguments(y, x, y.Len()/width)...)
 }
 
 // MaxPoolBackward implements device.Device. The place of a maximum is found
 // again instead of being stored.
 func (d *Device) MaxPoolBackward(dx, dy, x, y device.Tensor, c device.Convolution) {
 	g := newWindow(dx, dy, c)
-	d.launchFlat("max_pool_backward", dx.Len(), size(dx)+size(dy)+size(x)+size(y), g.arguments(dx, dy, x, y, dx.Len())...)
+	kernel, width := d.wide("max_pool_backward", g.Channels)
+	d.launchPacks(kernel, dx.Len()/width, size(dx)+size(dy)+size(x)+size(y), g.arguments(dx, dy, x, y, dx.Len()/width)...)
 }
 
 // AveragePool implements device.Device.
@@ -418,7 +473,7 @@ func (d *Device) Propagate(y, cosines, u, g device.Tensor, p device.Propagation)
 	d.products(m, cosines, u, u, 0)
 	s := d.AllocActivation(cosines.Len())
 	d.launchFlat("similarity", s.Len(), size(s)+size(cosines), s, cosines, s.Len(), float32(p.Gamma), float32(p.Clamp))
-	g, done := d.factor(g)
+	g, done := d.factor(g, g.Channels(), g.Channels())
 	d.times(m, y, s, g, false, false, 0)
 	done()
 	d.Free(s)
@@ -430,7 +485,7 @@ func (d *Device) Propagate(y, cosines, u, g device.Tensor, p device.Propagation)
 func (d *Device) PropagateBackward(du, dg, dy, cosines, u, g device.Tensor, p device.Propagation) {
 	m := newMaps(u)
 	s, dc := d.AllocActivation(cosines.Len()), d.Alloc(cosines.Len())
-	g, done := d.factor(g)
+	g, done := d.factor(g, g.Channels(), g.Channels())
 	d.products(m, dc, dy, g, 0)
 	done()
 	d.launchFlat("similarity_backward", s.Len(), size(s)+2*size(dc)+size(cosines), s, dc, cosines, s.Len(), float32(p.Gamma), float32(p.Clamp))

@@ -235,6 +235,8 @@ func testConvolution(h *harness) {
 		{2, 3, 5, 8, 3, device.Convolution{Kernel: 1, Stride: 1}, true},
 		{2, 5, 7, 3, 4, device.Convolution{Kernel: 1, Stride: 2}, false},
 		{1, 1, 1, 5, 2, device.Convolution{Kernel: 3, Stride: 1, Padding: 1}, false},
+		{2, 4, 5, 16, 6, device.Convolution{Kernel: 3, Stride: 1, Padding: 1}, false},
+		{1, 5, 7, 32, 6, device.Convolution{Kernel: 3, Stride: 2, Padding: 1, Groups: 2}, true},
 		{2, 6, 5, 4, 6, device.Convolution{Kernel: 3, Stride: 1, Padding: 2, Dilation: 2}, false},
 		{2, 5, 6, 6, 9, device.Convolution{Kernel: 3, Stride: 2, Padding: 1, Groups: 3}, true},
 		{1, 4, 3, 8, 4, device.Convolution{Kernel: 1, Stride: 1, Groups: 2}, false},
@@ -288,6 +290,9 @@ func testBatchNorm(h *harness) {
 		{6, 1, 2, 3, 3, true, false},
 		{4, 3, 2, 8, 2, true, true},
 		{2, 2, 2, 20, 1, false, true},
+		{4, 3, 3, 16, 2, false, true},
+		{3, 2, 3, 24, 1, false, false},
+		{3, 2, 3, 8, 1, true, false},
 	} {
 		shape := []int{c.n, c.rows, c.cols, c.channels}
 		x, weight, bias := h.random(shape...), h.random(c.channels), h.random(c.channels)
@@ -311,7 +316,7 @@ func testBatchNorm(h *harness) {
 			Weight: h.put(weight), Bias: h.put(bias), RunningMean: h.put(runningMean), RunningVar: h.put(runningVar),
 			SavedMean: h.garbage(c.views, c.channels), SavedInvStd: h.garbage(c.views, c.channels),
 			WeightGrad: h.put(beforeW), BiasGrad: h.put(beforeB),
-			Views: c.views, Epsilon: epsilon, RunningMomentum: momentum, ReLU: c.relu,
+			Views: c.views, Epsilon: epsilon, RunningMomentum: momentum, ReLU: c.relu, Residual: c.residual,
 		}
 		tx, ty, tr := h.activation(x), h.output(shape...), h.activation(residual)
 
@@ -361,7 +366,7 @@ func testBatchNorm(h *harness) {
 // compared along random directions, without ReLU, whose kinks such a step
 // would cross.
 func testLargeBatchNorm(h *harness) {
-	for _, channels := range []int{33, 132} {
+	for _, channels := range []int{33, 132, 136} {
 		largeBatchNorm(h, channels)
 	}
 }
@@ -373,7 +378,7 @@ func largeBatchNorm(h *harness, channels int) {
 	op := &device.BatchNorm{
 		Weight: h.put(weight), Bias: h.put(bias), RunningMean: h.zeros(channels), RunningVar: h.zeros(channels),
 		SavedMean: h.garbage(views, channels), SavedInvStd: h.garbage(views, channels),
-		WeightGrad: h.zeros(channels), BiasGrad: h.zeros(channels), Views: views, Epsilon: 1e-5, RunningMomentum: 0.1,
+		WeightGrad: h.zeros(channels), BiasGrad: h.zeros(channels), Views: views, Epsilon: 1e-5, RunningMomentum: 0.1, Residual: true,
 	}
 	forward := func() array { return batchNorm(x, residual, weight, bias, views, false, op.Epsilon) }
 	y, dx, dr, tx := h.output(shape...), h.output(shape...), h.activation(dy), h.activation(x)
