@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"slices"
@@ -10,10 +11,13 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/spf13/cobra"
 
 	processor "github.com/seed-436d2970/pixpro/internal/cpu"
 	"github.com/seed-436d2970/pixpro/pipeline"
+	"github.com/seed-436d2970/pixpro/train/device"
+	"github.com/seed-436d2970/pixpro/train/options"
 )
 
 // loaderBench is what bench loader measures.
@@ -31,6 +35,7 @@ type loaderBench struct {
 	DType   string  `json:"dtype"`
 	Shuffle string  `json:"shuffle"`
 	Workers int     `json:"workers"`
+	Device  string  `json:"device,omitempty"` // that the views went up to
 
 	Stages []benchStage   `json:"stages"`
 	Waits  []benchWait    `json:"waits"`
@@ -79,6 +84,7 @@ func newBenchLoader() *cobra.Command {
 		warmUp  int64
 		scaling bool
 		asJSON  bool
+		target  = options.Default()
 	)
 	cmd := &cobra.Command{
 		Use:   "loader --shards DIR",
@@ -87,14 +93,19 @@ func newBenchLoader() *cobra.Command {
 print its speed, where the time goes, who waits for whom and which stage the
 others wait for.
 
+With --device, the consumer writes each batch's views to the memory of a device,
+normalised as training has them: it then waits for data as long as a device would
+that computes nothing.
+
 With --scaling, one worker and all workers are measured in turns, beside a loop
 that does nothing but count, which tells how much more the machine gives to as
 many goroutines.`,
 		Example: `  pixpro bench loader --shards shards/
   pixpro bench loader --shards shards/ --workers 2 --pairs 2000 --json
-  pixpro bench loader --shards shards/ --workers 2 --scaling`,
+  pixpro bench loader --shards shards/ --workers 2 --scaling
+  pixpro bench loader --shards shards/ --device cuda --precision bf16`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if err := required(cmd, "shards"); err != nil {
 				return err
 			}
@@ -114,16 +125,28 @@ many goroutines.`,
 			if scaling && cfg.Workers < 2 {
 				return usageError{fmt.Errorf("--scaling compares one worker with more: --workers is %d", cfg.Workers)}
 			}
-			stats, err := runLoader(cmd.Context(), cfg, warmUp, pairs)
+			var up *uploader
+			if cmd.Flags().Changed("device") {
+				if cfg.DType == pipeline.Float32 {
+					return usageError{errors.New("--dtype float32: a device takes views of bytes")}
+				}
+				d, err := openDevice(cmd.Context(), &target)
+				if err != nil {
+					return asUsage(err)
+				}
+				defer func() { err = errors.Join(err, d.Close()) }()
+				up = &uploader{device: d}
+			}
+			stats, err := runLoader(cmd.Context(), cfg, warmUp, pairs, up)
 			if err != nil {
 				return err
 			}
-			b := newLoaderBench(cfg, stats)
+			b := newLoaderBench(cfg, stats, up)
 			if b.PeakRSSBytes, err = peakRSS(); err != nil {
 				return err
 			}
 			if scaling {
-				if b.Scale, err = measureScaling(cmd.Context(), cfg, warmUp, pairs); err != nil {
+				if b.Scale, err = measureScaling(cmd.Context(), cfg, warmUp, pairs, up); err != nil {
 					return err
 				}
 			}
@@ -135,14 +158,38 @@ many goroutines.`,
 	loader.add(f)
 	f.Int64Var(&pairs, "pairs", 1000, "pairs to measure, rounded up to whole batches")
 	f.Int64Var(&warmUp, "warm-up", 320, "pairs before that")
+	addOptions(f, &target, "device", "precision")
+	f.Lookup("device").Usage = "write views to this device's memory: auto, cpu, cuda (the first card) or cuda:N (default: nowhere)"
+	f.Lookup("device").DefValue = ""
+	f.Lookup("precision").Usage = "of its views there"
 	f.BoolVar(&scaling, "scaling", false, "compare one worker with all workers")
 	f.BoolVar(&asJSON, "json", false, "print the result as JSON")
 	return cmd
 }
 
+// uploader writes views to a device.
+type uploader struct {
+	device device.Device
+	took   time.Duration // of the consumer's time
+}
+
+func (u *uploader) use(r arrow.Record) error {
+	start := time.Now()
+	b, err := pipeline.NewBatch(r)
+	if err != nil {
+		return err
+	}
+	views := u.device.AllocActivation(2*b.Len(), b.Size(), b.Size(), 3)
+	n := pipeline.ImageNet()
+	u.device.UploadViews(views, [2][]uint8{b.Views(0), b.Views(1)}, n.Mean, n.Std)
+	u.device.Free(views)
+	u.took += time.Since(start)
+	return u.device.Err()
+}
+
 // runLoader consumes pairs after some that warm up, and returns what was done
-// for the former.
-func runLoader(ctx context.Context, cfg pipeline.Config, warmUp, pairs int64) (pipeline.Stats, error) {
+// for the former. up may be nil.
+func runLoader(ctx context.Context, cfg pipeline.Config, warmUp, pairs int64, up *uploader) (pipeline.Stats, error) {
 	p, err := pipeline.Open(ctx, cfg)
 	if err != nil {
 		return pipeline.Stats{}, err
@@ -153,6 +200,16 @@ func runLoader(ctx context.Context, cfg pipeline.Config, warmUp, pairs int64) (p
 			if !p.Next() {
 				return pipeline.Stats{}, p.Err()
 			}
+			if up != nil {
+				if err := up.use(p.Record()); err != nil {
+					return pipeline.Stats{}, err
+				}
+			}
+		}
+		if up != nil {
+			if err := up.device.Sync(); err != nil {
+				return pipeline.Stats{}, err
+			}
 		}
 		return p.Stats(), nil
 	}
@@ -160,18 +217,21 @@ func runLoader(ctx context.Context, cfg pipeline.Config, warmUp, pairs int64) (p
 	if err != nil {
 		return before, err
 	}
+	if up != nil {
+		up.took = 0
+	}
 	after, err := consume(pairs)
 	return after.Since(before), err
 }
 
-func newLoaderBench(cfg pipeline.Config, s pipeline.Stats) *loaderBench {
+func newLoaderBench(cfg pipeline.Config, s pipeline.Stats, up *uploader) *loaderBench {
 	share := func(d time.Duration, goroutines int) float64 {
 		return d.Seconds() / s.Elapsed.Seconds() / float64(goroutines)
 	}
 	stage := func(name string, d time.Duration, goroutines int) benchStage {
 		return benchStage{name, goroutines, 1e3 * d.Seconds() / float64(s.Pairs), share(d, goroutines)}
 	}
-	return &loaderBench{
+	b := &loaderBench{
 		PairsPerSecond: s.PairsPerSecond(),
 		Bottleneck:     string(s.Bottleneck()),
 		Pairs:          s.Pairs,
@@ -201,6 +261,11 @@ func newLoaderBench(cfg pipeline.Config, s pipeline.Stats) *loaderBench {
 			{"batches begun", s.BatchQueue.Mean(), s.BatchQueue.Cap},
 		},
 	}
+	if up != nil {
+		b.Device = up.device.Name()
+		b.Stages = append(b.Stages, stage("upload", up.took, 1))
+	}
+	return b
 }
 
 // table is the measurement for people.
@@ -208,6 +273,9 @@ func (b *loaderBench) table() string {
 	var text strings.Builder
 	fmt.Fprintf(&text, "%.1f pairs/s: %d pairs in %.1f s, %s, %d px, %s, batches of %d, order %s, %d workers\n",
 		b.PairsPerSecond, b.Pairs, b.Seconds, b.Recipe, b.Size, b.DType, b.Batch, b.Shuffle, b.Workers)
+	if b.Device != "" {
+		fmt.Fprintf(&text, "into the memory of %s\n", b.Device)
+	}
 	fmt.Fprintf(&text, "%.0f MiB of memory at most, %d bad images\n\n", float64(b.PeakRSSBytes)/(1<<20), b.Bad)
 	w := tabwriter.NewWriter(&text, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintf(w, "stage\tgoroutines\tms/pair\tbusy\t\n")
@@ -233,7 +301,7 @@ func (b *loaderBench) table() string {
 
 // measureScaling measures one worker and all workers in turns, each right after
 // a spin loop on as many goroutines.
-func measureScaling(ctx context.Context, cfg pipeline.Config, warmUp, pairs int64) (*loaderScaling, error) {
+func measureScaling(ctx context.Context, cfg pipeline.Config, warmUp, pairs int64, up *uploader) (*loaderScaling, error) {
 	const rounds = 3
 	all := cfg.Workers
 	spins, speeds := map[int][]float64{}, map[int][]float64{}
@@ -241,7 +309,7 @@ func measureScaling(ctx context.Context, cfg pipeline.Config, warmUp, pairs int6
 		for _, workers := range []int{1, all} {
 			spins[workers] = append(spins[workers], spin(workers))
 			cfg.Workers = workers
-			stats, err := runLoader(ctx, cfg, warmUp, pairs)
+			stats, err := runLoader(ctx, cfg, warmUp, pairs, up)
 			if err != nil {
 				return nil, err
 			}

@@ -384,6 +384,13 @@ func (v *verifier) training(ctx context.Context) (any, error) {
 			return golden, err
 		}
 	}
+	var loader map[string]any
+	err = v.pixpro(ctx, &loader, "bench", "loader", "--shards", shards, "--size", strconv.Itoa(size), "--batch", strconv.Itoa(batch),
+		"--pairs", strconv.Itoa(count), "--warm-up", strconv.Itoa(batch), "--device", "cuda", "--precision", precision)
+	if err != nil {
+		return golden, err
+	}
+	fmt.Fprintf(v.log, "from shards into the card's memory: %.0f pairs/s\n", loader["pairs_per_second"])
 	text, err := os.ReadFile(filepath.Join(run, "metrics.jsonl"))
 	if err != nil {
 		return golden, err
@@ -412,7 +419,7 @@ func (v *verifier) training(ctx context.Context) (any, error) {
 	if !(last < first) {
 		err = fmt.Errorf("the loss went from %g to %g", first, last)
 	}
-	return map[string]any{"golden": golden, "losses": losses, "data_wait_share": wait / whole}, err
+	return map[string]any{"golden": golden, "losses": losses, "loader": loader, "data_wait_share": wait / whole}, err
 }
 
 func mean(values []float64) float64 {

@@ -27,8 +27,10 @@ type Device struct {
 
 	// What the calls know.
 	arena     arena
-	limit     int64 // bytes that the arena may take from the card
-	workspace int64 // bytes of it that the gathered windows of a convolution may take
+	batch     batch             // calls that are not queued yet
+	tables    [tableKinds]table // of earlier ones
+	limit     int64             // bytes that the arena may take from the card
+	workspace int64             // bytes of it that the gathered windows of a convolution may take
 	profiling bool
 
 	// The queue to the goroutine that owns the context, and the first failure.
@@ -122,10 +124,14 @@ func (d *Device) own() {
 }
 
 // do queues a call.
-func (d *Device) do(run func() error) { d.tasks <- task{run: run} }
+func (d *Device) do(run func() error) {
+	d.flush()
+	d.tasks <- task{run: run}
+}
 
 // wait queues a call and waits until it is done or skipped.
 func (d *Device) wait(run func() error) {
+	d.flush()
 	done := make(chan struct{})
 	d.tasks <- task{run: run, done: done}
 	<-done
@@ -384,6 +390,7 @@ func (d *Device) Free(t device.Tensor) {
 	if !ok || m.part == nil {
 		return
 	}
+	d.flush()
 	d.arena.release(m.part)
 	m.part = nil
 	if d.opts.Separate {
@@ -415,14 +422,13 @@ func size(t device.Tensor) int64 {
 	return int64(t.Len()) * elementSize(isHalf(t))
 }
 
-// Zero implements device.Device.
-func (d *Device) Zero(t device.Tensor) {
-	p, n := pointer(t), size(t)
+// clear zeroes n bytes.
+func (d *Device) clear(p uintptr, n int64) {
 	if n == 0 {
 		return
 	}
 	d.do(func() error {
-		return d.timed("zero", n, 0, func() error { return cu.MemsetD8Async(cu.DevicePtr(p), 0, n, d.stream) })
+		return d.timed("clear", n, 0, func() error { return cu.MemsetD8Async(cu.DevicePtr(p), 0, n, d.stream) })
 	})
 }
 

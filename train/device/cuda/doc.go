@@ -6,6 +6,7 @@
 // kernels.cu, compiled by NVRTC for the card when the device is opened, and
 // matrix products by cuBLAS. All of that happens on one stream, so that memory
 // that is freed may be given out again at once: its next user runs later.
+// Updates, moving averages and zeros of many tensors in a row are one launch.
 // Views go up from pinned memory by a second stream, into a buffer of their
 // own, while the last step's backward pass still computes.
 //

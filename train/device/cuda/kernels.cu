@@ -1162,12 +1162,60 @@ extern "C" __global__ void info_nce_loss(float* losses, float* cosines, int half
   for (int j = threadIdx.x; j < half; j += THREADS) row[j] = (float)(scale / tau * (exp(row[j] / tau) / sum - (j == own ? 1.0 : 0.0)));
 }
 
-// ------------------------------------------------------------------- optimiser
+// ----------------------------------------------------------- tables of tensors
+//
+// Small operations on many tensors are one launch over a table of them.
 
-// partial[block] = sum p^2, sum (g + decay p)^2
-extern "C" __global__ void lars_norms(double* partial, const float* p, const float* g, int64 n, double decay) {
+// An entry's blocks are those from first on, each of PART elements.
+struct Entry {
+  unsigned long long a, b, c;  // addresses
+  int64 n;                     // elements
+  double decay;
+  int first, adapt;
+};
+#define PART (16 * THREADS)
+
+// Part is what a block has of its entry.
+struct Part {
+  const Entry* entry;
+  int64 begin, end;
+  __device__ __forceinline__ Part(const Entry* table, int entries) {
+    int low = 0, high = entries;
+    while (high - low > 1) {
+      const int middle = (low + high) / 2;
+      if (table[middle].first <= (int)blockIdx.x) low = middle;
+      else high = middle;
+    }
+    entry = table + low;
+    begin = (int64)(blockIdx.x - entry->first) * PART;
+    end = min(entry->n, begin + PART);
+    begin += threadIdx.x;
+  }
+};
+
+// a = 0
+extern "C" __global__ void zero_table(const Entry* table, int entries) {
+  const Part part(table, entries);
+  float* a = (float*)part.entry->a;
+  for (int64 i = part.begin; i < part.end; i += THREADS) a[i] = 0;
+}
+
+// a = keep a + take b
+extern "C" __global__ void average_table(const Entry* table, int entries, float keep, float take) {
+  const Part part(table, entries);
+  float* __restrict__ a = (float*)part.entry->a;
+  const float* __restrict__ b = (const float*)part.entry->b;
+  for (int64 i = part.begin; i < part.end; i += THREADS) a[i] = keep * a[i] + take * b[i];
+}
+
+// partial[block] = sum p^2, sum (g + decay p)^2, of entries that adapt
+extern "C" __global__ void lars_norms(double* partial, const Entry* table, int entries) {
+  const Part part(table, entries);
+  if (!part.entry->adapt) return;
+  const float *p = (const float*)part.entry->a, *g = (const float*)part.entry->c;
+  const double decay = part.entry->decay;
   double pp = 0, gg = 0;
-  for (int64 i = thread_index(); i < n; i += (int64)gridDim.x * THREADS) {
+  for (int64 i = part.begin; i < part.end; i += THREADS) {
     const double w = p[i], grad = g[i] + decay * w;
     pp += w * w;
     gg += grad * grad;
@@ -1180,27 +1228,37 @@ extern "C" __global__ void lars_norms(double* partial, const float* p, const flo
   }
 }
 
-// s = trust |p| / (|g + decay p| + epsilon) of the sums in partial, 1 if there
-// are none or a length is 0;
-// buffer = momentum buffer + s (g + decay p); p = p - rate buffer
-extern "C" __global__ void update(float* p, float* buffer, const float* g, int64 n, const double* partial, int parts, double trust, double epsilon, double decay, float momentum, float rate) {
+// scales[entry] = trust |p| / (|g + decay p| + epsilon) of the sums in partial, 1 if
+// the entry does not adapt or a length is 0; a block an entry
+extern "C" __global__ void lars_scales(double* scales, const double* partial, const Entry* table, double trust, double epsilon) {
+  const Entry e = table[blockIdx.x];
   double scale = 1;
-  if (parts > 0) {
-    const int t = threadIdx.x;
-    const double pp = block_sum(t < parts ? partial[2 * t] : 0.0), gg = block_sum(t < parts ? partial[2 * t + 1] : 0.0);
+  if (e.adapt) {
+    double pp = 0, gg = 0;
+    const int parts = (int)((e.n + PART - 1) / PART);
+    for (int i = threadIdx.x; i < parts; i += THREADS) {
+      pp += partial[2 * (e.first + i)];
+      gg += partial[2 * (e.first + i) + 1];
+    }
+    pp = block_sum(pp);
+    gg = block_sum(gg);
     if (pp > 0 && gg > 0) scale = trust * sqrt(pp) / (sqrt(gg) + epsilon);
   }
-  const float of_gradient = (float)scale, of_weight = (float)(scale * decay);
-  for (int64 i = thread_index(); i < n; i += (int64)gridDim.x * THREADS) {
+  if (threadIdx.x == 0) scales[blockIdx.x] = scale;
+}
+
+// b = momentum b + s (c + decay a); a = a - rate b: of parameter a, its buffer b,
+// and gradient c, with its entry's scale s
+extern "C" __global__ void update_table(const Entry* table, int entries, const double* scales, float momentum, float rate) {
+  const Part part(table, entries);
+  const double scale = scales[part.entry - table];
+  float* __restrict__ p = (float*)part.entry->a;
+  float* __restrict__ buffer = (float*)part.entry->b;
+  const float* __restrict__ g = (const float*)part.entry->c;
+  const float of_gradient = (float)scale, of_weight = (float)(scale * part.entry->decay);
+  for (int64 i = part.begin; i < part.end; i += THREADS) {
     const float v = momentum * buffer[i] + of_gradient * g[i] + of_weight * p[i];
     buffer[i] = v;
     p[i] -= rate * v;
   }
-}
-
-// key = keep key + take query
-extern "C" __global__ void moving_average(float* key, const float* query, int64 n, float keep, float take) {
-  const int64 i = thread_index();
-  if (i >= n) return;
-  key[i] = keep * key[i] + take * query[i];
 }

@@ -543,26 +543,3 @@ func (d *Device) InfoNCELoss(losses, dq, q, k device.Tensor, m device.Matching, 
 	}
 	d.Free(cosines)
 }
-
-// Update implements device.Device.
-func (d *Device) Update(p, buffer, g device.Tensor, u device.Update) {
-	n := p.Len()
-	mustBe(n == g.Len() && n == buffer.Len(), "update of %v by %v", p.Shape, g.Shape)
-	const perBlock = 8 * threads // elements, where they are few
-	var partial device.Tensor
-	parts := 0
-	if u.Adapt {
-		parts = min(threads, (n+perBlock-1)/perBlock)
-		partial = d.doubles(2 * parts)
-		d.launch("lars_norms", [3]int{parts, 1, 1}, [2]int{threads, 1}, size(p)+size(g), partial, p, g, n, u.WeightDecay)
-	}
-	grid := [3]int{min(1024, (n+perBlock-1)/perBlock), 1, 1}
-	d.launch("update", grid, [2]int{threads, 1}, 2*size(p)+2*size(buffer)+size(g), p, buffer, g, n, partial, parts, u.Trust, u.Epsilon, u.WeightDecay, float32(u.Momentum), float32(u.LearningRate))
-	d.Free(partial)
-}
-
-// MovingAverage implements device.Device.
-func (d *Device) MovingAverage(key, query device.Tensor, momentum float64) {
-	mustBe(key.Len() == query.Len(), "moving average of %v and %v", key.Shape, query.Shape)
-	d.launchFlat("moving_average", key.Len(), 2*size(key)+size(query), key, query, key.Len(), float32(momentum), float32(1-momentum))
-}

@@ -56,6 +56,7 @@ func RunWithin(t *testing.T, tolerance float64, significant int, open func() dev
 		{"pixel losses", testPixelLosses},
 		{"instance losses", testInstanceLosses},
 		{"updates", testUpdates},
+		{"updates of many tensors", testManyUpdates},
 		{"memory", testMemory},
 		{"empty batch", testEmptyBatch},
 		{"golden layers", testGoldenLayers},
@@ -530,6 +531,74 @@ func testUpdates(h *harness) {
 }
 
 // testMemory checks that memory in use is not given out again.
+// testManyUpdates makes steps of many tensors in a row, as training does, with
+// other values each time, and frees what is not needed right behind them.
+func testManyUpdates(h *harness) {
+	u := device.Update{LearningRate: 0.3, Momentum: 0.9, Trust: 0.02, Epsilon: 1e-8}
+	lengths := []int{1, 3000, 64, 4096, 4097, 12_000, 7, 31}
+	type parameter struct {
+		p, buffer, key    array
+		tp, tb, tk, grads device.Tensor
+	}
+	var list []*parameter
+	for _, n := range lengths {
+		p := &parameter{p: h.random(n), buffer: h.random(n), key: h.random(n)}
+		p.tp, p.tb, p.tk, p.grads = h.put(p.p), h.put(p.buffer), h.put(p.key), h.garbage(n)
+		list = append(list, p)
+	}
+	for step := range 3 {
+		u.LearningRate /= 2
+		for _, p := range list {
+			h.d.Zero(p.grads)
+		}
+		for i, p := range list {
+			h.d.MovingAverage(p.tk, p.tp, 0.9)
+			for k := range p.key.data {
+				p.key.data[k] = 0.9*p.key.data[k] + 0.1*p.p.data[k]
+			}
+			if i == 4 && step == 1 { // in the middle of them
+				h.equal("key", list[2].tk, list[2].key)
+			}
+		}
+		gradients := make([]array, len(list))
+		for i, p := range list {
+			gradients[i] = h.random(lengths[i])
+			g := h.put(gradients[i])
+			h.d.Add(p.grads, g)
+			h.d.Free(g)
+		}
+		for i, p := range list {
+			u := u
+			u.Adapt = i%2 == 1
+			if u.Adapt {
+				u.WeightDecay = 0.01
+			}
+			h.d.Update(p.tp, p.tb, p.grads, u)
+			g := gradients[i].data
+			for k := range g {
+				g[k] += u.WeightDecay * p.p.data[k]
+			}
+			scale := 1.0
+			if u.Adapt {
+				scale = u.Trust * length(p.p.data) / (length(g) + u.Epsilon)
+			}
+			for k := range g {
+				p.buffer.data[k] = u.Momentum*p.buffer.data[k] + scale*g[k]
+				p.p.data[k] -= u.LearningRate * p.buffer.data[k]
+			}
+		}
+		if step == 1 { // what is freed is given out again
+			h.d.Free(list[0].grads)
+			list[0].grads = h.garbage(lengths[0])
+		}
+	}
+	for i, p := range list {
+		h.equal(fmt.Sprintf("parameter %d", i), p.tp, p.p)
+		h.equal(fmt.Sprintf("momentum %d", i), p.tb, p.buffer)
+		h.equal(fmt.Sprintf("key %d", i), p.tk, p.key)
+	}
+}
+
 func testMemory(h *harness) {
 	want := map[int]array{}
 	tensors := map[int]device.Tensor{}
