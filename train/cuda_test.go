@@ -192,7 +192,7 @@ func TestFailedCallsOnCUDA(t *testing.T) {
 		late     bool // when there is a checkpoint
 	}
 	inSteps := []string{
-		"cuLaunchKernel", "cublasGemmStridedBatchedEx", "cuMemsetD8Async", "cuMemcpyHtoDAsync_v2", "cuMemcpyDtoH_v2",
+		"cuLaunchKernel", "cublasGemmStridedBatchedEx", "cudnnBackendExecute", "cuMemcpyHtoDAsync_v2", "cuMemcpyDtoH_v2",
 		"cuEventRecord", "cuEventSynchronize", "cuStreamWaitEvent", "cuStreamSynchronize",
 	}
 	var list []fault

@@ -16,8 +16,8 @@ mkdir -p "$2"
 out=$(cd "$2" && pwd)
 g++ -std=c++17 -O2 -Wall -Wextra -Werror -Wno-missing-field-initializers -fPIC -shared -fvisibility=hidden \
   -I"$include" -DSOFTCUDA_HOME="\"$here/src\"" \
-  -o "$out/libsoftcuda.so.new" "$here"/src/{driver,compiler,blas}.cpp -ldl -lpthread
+  -o "$out/libsoftcuda.so.new" "$here"/src/{driver,compiler,blas,cudnn}.cpp -ldl -lpthread
 mv "$out/libsoftcuda.so.new" "$out/libsoftcuda.so"
-for name in libcuda.so.1 libnvrtc.so.{11.2,12,13} libcublas.so.{11,12,13}; do
+for name in libcuda.so.1 libnvrtc.so.{11.2,12,13} libcublas.so.{11,12,13} libcudnn.so.9; do
   ln -sf libsoftcuda.so "$out/$name"
 done

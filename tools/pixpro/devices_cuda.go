@@ -9,6 +9,7 @@ import (
 	"gorgonia.org/cu"
 
 	"github.com/seed-436d2970/pixpro/train/device/cuda/cublas"
+	"github.com/seed-436d2970/pixpro/train/device/cuda/cudnn"
 	"github.com/seed-436d2970/pixpro/train/device/cuda/nvrtc"
 	"github.com/seed-436d2970/pixpro/train/device/cuda/toolkit"
 )
@@ -36,6 +37,9 @@ func cardsOfDriver(d *devicesInfo) error {
 	}
 	if err == nil {
 		d.Libraries = append(d.Libraries, libraryInfo{"cuBLAS", version, blas.Path})
+	}
+	if dnn, err := cudnn.Open(driver); err == nil { // which may be missing
+		d.Libraries = append(d.Libraries, libraryInfo{"cuDNN", dnn.Version(), dnn.Path})
 	}
 	if missing = errors.Join(missing, err); missing != nil {
 		d.Missing = missing.Error()

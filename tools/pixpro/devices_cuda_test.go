@@ -20,7 +20,7 @@ func TestDevicesCUDA(t *testing.T) {
 	if err := listCards(&d); err != nil {
 		t.Fatal(err)
 	}
-	if len(d.Cards) == 0 || d.Driver == "" || d.Toolkit == "" || len(d.Libraries) != 2 || d.Missing != "" {
+	if len(d.Cards) == 0 || d.Driver == "" || d.Toolkit == "" || len(d.Libraries) < 2 || d.Missing != "" {
 		t.Fatalf("no card, driver or library: %+v", d)
 	}
 	for i, c := range d.Cards {
@@ -59,6 +59,8 @@ func TestLibrariesCUDA(t *testing.T) {
 	nvrtc12, blas12 := link(packages, "cuda_nvrtc", "lib", "libnvrtc.so.12"), link(packages, "cublas", "lib", "libcublas.so.12")
 	nvrtc13, blas13 := link(packages, "cu13", "lib", "libnvrtc.so.13"), link(packages, "cu13", "lib", "libcublas.so.13")
 
+	dnn := link(packages, "cudnn", "lib", "libcudnn.so.9")
+
 	run := func(env ...string) (d devicesInfo, stderr string, code int) {
 		t.Helper()
 		cmd := exec.CommandContext(t.Context(), os.Args[0], "devices", "--json")
@@ -79,7 +81,7 @@ func TestLibrariesCUDA(t *testing.T) {
 	there := "LD_LIBRARY_PATH=" + driver
 	for _, c := range []struct{ version, nvrtc, blas string }{{"13000", nvrtc13, blas13}, {"12040", nvrtc12, blas12}} {
 		d, said, code := run(there, "VIRTUAL_ENV="+venv, "SOFTCUDA_VERSION="+c.version)
-		if code != 0 || len(d.Cards) != 2 || len(d.Libraries) != 2 || d.Libraries[0].Path != c.nvrtc || d.Libraries[1].Path != c.blas {
+		if code != 0 || len(d.Cards) != 2 || len(d.Libraries) != 3 || d.Libraries[0].Path != c.nvrtc || d.Libraries[1].Path != c.blas || d.Libraries[2].Path != dnn {
 			t.Errorf("driver %s: exit code %d, %+v: %s", c.version, code, d, said)
 		}
 	}

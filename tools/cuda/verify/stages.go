@@ -302,7 +302,8 @@ func (v *verifier) convolutions(ctx context.Context) (any, error) {
 	return figures, nil
 }
 
-// sweep tries half and twice the batch, and memory for gathered windows.
+// sweep tries half and twice the batch, a step without cuDNN, and memory for gathered
+// windows.
 func (v *verifier) sweep(ctx context.Context) (any, error) {
 	figures := map[string]any{}
 	precision := v.precisions[0]
@@ -319,6 +320,22 @@ func (v *verifier) sweep(ctx context.Context) (any, error) {
 			s.Kernels = nil
 			figures[fmt.Sprintf("%d pairs", b)] = s
 		}
+	}
+	if batch := v.fits[precision]; batch > 0 {
+		const variable = "PIXPRO_CUDNN"
+		before, set := os.LookupEnv(variable)
+		os.Setenv(variable, "off")
+		fmt.Fprintln(v.log, "without cuDNN:")
+		s, err := v.bench(ctx, precision, v.arch, v.size, batch)
+		if set {
+			os.Setenv(variable, before)
+		} else {
+			os.Unsetenv(variable)
+		}
+		if err != nil {
+			return figures, err
+		}
+		figures["without cuDNN"] = s
 	}
 	args := []string{"-test.run", "^$", "-test.bench", "Workspace", "-test.benchtime", "3x"}
 	if v.short {

@@ -26,7 +26,8 @@ func TestDevice(t *testing.T) {
 	for name, o := range map[string]Options{
 		"arena":                  {Precision: device.FP32},
 		"separate allocations":   {Precision: device.FP32, Separate: true},
-		"convolutions in pieces": {Precision: device.FP32, workspace: 2 << 10},
+		"no cuDNN":               {Precision: device.FP32, noConvolver: true},
+		"convolutions in pieces": {Precision: device.FP32, workspace: 2 << 10, noConvolver: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			devicetest.Run(t, func() device.Device { return open(t, o) })
@@ -42,9 +43,11 @@ func TestLowerPrecisions(t *testing.T) {
 		tolerance   float64
 		significant int
 	}{
-		"bf16":           {Options{Precision: device.BF16, Separate: true}, 1e-2, 8},
-		"bf16 in pieces": {Options{Precision: device.BF16, workspace: 1 << 10}, 1e-2, 8},
-		"tf32":           {Options{Precision: device.TF32}, 2e-3, 11},
+		"bf16":               {Options{Precision: device.BF16, Separate: true}, 1e-2, 8},
+		"bf16 without cuDNN": {Options{Precision: device.BF16, noConvolver: true}, 1e-2, 8},
+		"bf16 in pieces":     {Options{Precision: device.BF16, workspace: 1 << 10, noConvolver: true}, 1e-2, 8},
+		"tf32":               {Options{Precision: device.TF32}, 2e-3, 11},
+		"tf32 without cuDNN": {Options{Precision: device.TF32, noConvolver: true}, 2e-3, 11},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if d, err := Open(c.Options); err != nil && strings.Contains(err.Error(), "needs 8.0") {

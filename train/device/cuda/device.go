@@ -44,6 +44,7 @@ type Device struct {
 	stream    cu.Stream // all work but the copies of views
 	copies    cu.Stream
 	blas      *cublas.Handle
+	convolver *convolver // nil without cuDNN
 	views     [2]stage
 	floats    [4]stage
 	turns     struct{ views, floats int }
@@ -221,6 +222,9 @@ func (d *Device) open() error {
 		d.workspace = min(workspaceOf(total), d.limit/4)
 	}
 	d.arena.chunk = min(64<<20, free/64)
+	if err := d.openConvolver(driver, name, 10*major+minor); err != nil {
+		return err
+	}
 	for i := range d.views {
 		if err := d.views[i].open(d); err != nil {
 			return err

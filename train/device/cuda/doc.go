@@ -10,8 +10,9 @@
 // Views go up from pinned memory by a second stream, into a buffer of their
 // own, while the last step's backward pass still computes.
 //
-// A 1x1 convolution is one matrix product; others gather windows (im2col), a
-// part of the batch at a time. Sums have a fixed order: results repeat bit for
+// A 1x1 convolution is one matrix product; others are cuDNN's, if there is one and it
+// has a way to compute them that rounds no more and gives the same bits every time,
+// or gather windows (im2col), a part of the batch at a time. Sums have a fixed order: results repeat bit for
 // bit on a card of which a GiB or more is free.
 //
 // The first call that fails is kept (see Device.Err), and nothing is computed
@@ -32,4 +33,6 @@ type Options struct {
 
 	//lint:ignore U1000 builds with the tag cuda use it
 	workspace int64 // bytes for the gathered windows of a convolution, 0: by the card's size
+	//lint:ignore U1000 builds with the tag cuda use it
+	noConvolver bool // cuDNN is left alone
 }

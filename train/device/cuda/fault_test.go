@@ -11,7 +11,7 @@ import (
 	"github.com/seed-436d2970/pixpro/train/device/cuda/cudatest"
 )
 
-// useEverything calls the driver, NVRTC and cuBLAS in all the ways that a
+// useEverything calls the driver, NVRTC, cuBLAS and cuDNN in all the ways that a
 // device does.
 func useEverything(o Options) (values []float32, err error) {
 	d, err := Open(o)
@@ -44,7 +44,7 @@ func useEverything(o Options) (values []float32, err error) {
 func TestEveryCallFails(t *testing.T) {
 	faults := cudatest.Open(t)
 	for _, o := range []Options{{Precision: device.FP32}, {Precision: device.BF16, Separate: true}} {
-		seen := map[string]bool{}
+		seen := map[string]int{}
 		for n := 1; ; n++ {
 			o.CacheDir = t.TempDir()
 			before := faults.Live()
@@ -69,9 +69,11 @@ func TestEveryCallFails(t *testing.T) {
 			if err != nil && !strings.Contains(err.Error(), "cuda:0") {
 				t.Errorf("call %d, %s, failed with an error that does not name the card: %v", n, failed, err)
 			}
-			seen[failed] = true
+			if seen[failed]++; seen[failed] > 20 { // cuDNN's descriptors take many calls
+				n += 5
+			}
 		}
-		if len(seen) < 25 {
+		if len(seen) < 35 {
 			t.Errorf("only %d functions were made to fail: %v", len(seen), seen)
 		}
 		t.Logf("%+v: %d functions", o, len(seen))

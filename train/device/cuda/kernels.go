@@ -26,6 +26,18 @@ var source string
 // threads is the size of every block: THREADS of kernels.cu.
 const threads = 256
 
+// cacheDir is the folder of what is kept for the next run, "" if there is none.
+func (d *Device) cacheDir() string {
+	if d.opts.CacheDir != "" {
+		return d.opts.CacheDir
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(cache, "pixpro", "cuda")
+}
+
 // loadKernels compiles the kernels for the card or takes them from the cache.
 func (d *Device) loadKernels(compiler *nvrtc.Compiler, driver int, card string, capability int) error {
 	options := []string{"--std=c++14"}
@@ -33,13 +45,7 @@ func (d *Device) loadKernels(compiler *nvrtc.Compiler, driver int, card string, 
 		options = append(options, "-DPIXPRO_BF16")
 	}
 	key := sha256.Sum256(fmt.Appendf(nil, "%s, capability %d, driver %d, NVRTC %s %q %s", card, capability, driver, compiler.Version(), options, source))
-	file := ""
-	dir := d.opts.CacheDir
-	if dir == "" {
-		if cache, err := os.UserCacheDir(); err == nil {
-			dir = filepath.Join(cache, "pixpro", "cuda")
-		}
-	}
+	file, dir := "", d.cacheDir()
 	if dir != "" {
 		file = filepath.Join(dir, fmt.Sprintf("kernels-sm%d-%x", capability, key[:16]))
 		if code, err := os.ReadFile(file); err == nil {

@@ -5,6 +5,7 @@ package cuda
 import (
 	"github.com/seed-436d2970/pixpro/train/device"
 	"github.com/seed-436d2970/pixpro/train/device/cuda/cublas"
+	"github.com/seed-436d2970/pixpro/train/device/cuda/cudnn"
 )
 
 // vector is the kernel that takes as many channels a thread as fit, and how
@@ -151,6 +152,14 @@ func (d *Device) Convolve(y, x, w, bias device.Tensor, c device.Convolution) {
 		d.gemm("gemm forward", false, true, rows, g.Outs, depth, matrix(x, 0, depth, 0), matrix(w, 0, depth, 0), bias.Exists(), matrix(y, 0, g.Outs, 0), 1)
 		return
 	}
+	if d.convolver != nil && !bias.Exists() {
+		factor, done := d.factor(w, depth, depth)
+		convolved := d.convolved(cudnn.Forward, &g, x, factor, y)
+		done()
+		if convolved {
+			return
+		}
+	}
 	lead := g.lead() / groups
 	w, done := d.factor(w, depth, lead)
 	defer done()
@@ -179,6 +188,19 @@ func (d *Device) ConvolveBackwardData(dx, dy, w device.Tensor, c device.Convolut
 		d.gemm("gemm data", false, false, dy.Rows(), depth, g.Outs, matrix(dy, 0, g.Outs, 0), weights, accumulate, matrix(dx, 0, depth, 0), 1)
 		return
 	}
+	if d.convolver != nil {
+		to := dx
+		if accumulate {
+			to = d.AllocActivation(dx.Shape...)
+			defer d.Free(to)
+		}
+		if d.convolved(cudnn.Data, &g, to, w, dy) {
+			if accumulate {
+				d.Add(dx, to)
+			}
+			return
+		}
+	}
 	kernel, width := d.wide("col2im", g.Channels/groups)
 	perImage, place := g.OutHeight*g.OutWidth, g.Height*g.Width*g.Channels
 	step := d.fitting(max(1, perImage*g.Size()))
@@ -203,7 +225,7 @@ func (d *Device) ConvolveBackwardWeights(dw, dbias, dy, x device.Tensor, c devic
 	sums := matrix(dw, 0, depth, outs*depth)
 	if g.Direct() {
 		d.sumProducts(dw, dy, x, 0, rows)
-	} else {
+	} else if !d.convolvedWeights(dw, dy, x, &g) {
 		step := d.fitting(g.lead())
 		for from := 0; from < rows; from += step {
 			n := min(step, rows-from)
@@ -225,6 +247,20 @@ func (d *Device) ConvolveBackwardWeights(dw, dbias, dy, x device.Tensor, c devic
 		d.launchSums("add_column_sums", g.Outs, size(partial), dbias, partial, b.chunks, g.Outs)
 		d.Free(partial)
 	}
+}
+
+// convolvedWeights has cuDNN compute dw += dy' windows(x), if it does.
+func (d *Device) convolvedWeights(dw, dy, x device.Tensor, g *window) bool {
+	if d.convolver == nil {
+		return false
+	}
+	sums := d.Alloc(dw.Shape...)
+	defer d.Free(sums)
+	if !d.convolved(cudnn.Weights, g, x, sums, dy) {
+		return false
+	}
+	d.launchPacks("add_parts", dw.Len(), size(sums)+2*size(dw), dw, sums, 1, 1, dw.Len(), dw.Len())
+	return true
 }
 
 const (

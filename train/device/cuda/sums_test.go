@@ -9,16 +9,18 @@ import (
 	"testing"
 
 	"github.com/seed-436d2970/pixpro/train/device"
+	"github.com/seed-436d2970/pixpro/train/device/cuda/cudatest"
 )
 
 // TestSums sums the weight gradients of convolutions over as many rows as
 // ResNet-50 has for 256 views of 224 pixels, and compares a part of them with sums
 // in float64: of values that have a mean, whose sums grow with the rows, and of
 // such as have none, which leaves what is rounded. Every sum has the same bits when
-// it is made again.
+// it is made again. cuDNN's sums, of windows of 3 x 3, are looked at beside those of
+// gathered windows.
 func TestSums(t *testing.T) {
 	images, side := 256, 56
-	if testing.Short() {
+	if cudatest.Slow(t) {
 		images, side = 64, 24 // several parts
 	}
 	for _, c := range []struct{ kernel, channels int }{{1, 64}, {3, 16}} {
@@ -34,16 +36,19 @@ func TestSums(t *testing.T) {
 			}
 			x, dy := random(), random()
 			for _, precision := range []device.Precision{device.FP32, device.TF32, device.BF16} {
-				t.Run(fmt.Sprintf("%s, %dx%d, mean %g", precision, c.kernel, c.kernel, mean), func(t *testing.T) {
-					sums(t, precision, x, dy, images, side, c.channels, device.Convolution{Kernel: c.kernel, Stride: 1, Padding: c.kernel / 2})
-				})
+				for _, gathered := range []bool{false, true}[:min(c.kernel, 2)] { // one way for 1 x 1
+					t.Run(fmt.Sprintf("%s, %dx%d, mean %g, gathered %v", precision, c.kernel, c.kernel, mean, gathered), func(t *testing.T) {
+						o := Options{Precision: precision, noConvolver: gathered}
+						sums(t, o, x, dy, images, side, c.channels, device.Convolution{Kernel: c.kernel, Stride: 1, Padding: c.kernel / 2})
+					})
+				}
 			}
 		}
 	}
 }
 
-func sums(t *testing.T, precision device.Precision, xs, dys []float32, images, side, channels int, c device.Convolution) {
-	d, err := Open(Options{Precision: precision})
+func sums(t *testing.T, o Options, xs, dys []float32, images, side, channels int, c device.Convolution) {
+	d, err := Open(o)
 	if err != nil {
 		t.Skipf("this card lacks the precision: %v", err)
 	}
@@ -105,12 +110,12 @@ func sums(t *testing.T, precision device.Precision, xs, dys []float32, images, s
 // for gathered windows.
 func BenchmarkWorkspace(b *testing.B) {
 	images, side := 256, 56
-	if testing.Short() {
+	if cudatest.Slow(b) {
 		images, side = 2, 14
 	}
 	for _, mib := range []int64{32, 64, 128, 256, 512, 1024} {
 		b.Run(fmt.Sprintf("%dMiB", mib), func(b *testing.B) {
-			d, err := Open(Options{Precision: device.BF16, workspace: mib << 20})
+			d, err := Open(Options{Precision: device.BF16, workspace: mib << 20, noConvolver: true})
 			if err != nil {
 				b.Skipf("this card lacks the precision: %v", err)
 			}

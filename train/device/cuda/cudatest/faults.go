@@ -21,14 +21,28 @@ type Faults struct {
 	setMemory func(bytes uint64)
 }
 
-// Open finds the software device; with a card's driver the test is skipped.
-func Open(t testing.TB) *Faults {
+// software opens the driver and says whether it is the software device.
+func software(t testing.TB) (driver uintptr, yes bool) {
 	t.Helper()
 	lib, err := purego.Dlopen("libcuda.so.1", purego.RTLD_NOW|purego.RTLD_GLOBAL)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := purego.Dlsym(lib, "softcudaFailAt"); err != nil {
+	_, err = purego.Dlsym(lib, "softcudaFailAt")
+	return lib, err == nil
+}
+
+// Slow says whether tests should be small: on the software device.
+func Slow(t testing.TB) bool {
+	_, yes := software(t)
+	return yes || testing.Short()
+}
+
+// Open finds the software device; with a card's driver the test is skipped.
+func Open(t testing.TB) *Faults {
+	t.Helper()
+	lib, yes := software(t)
+	if !yes {
 		t.Skip("this driver cannot be made to fail: it is not the software device")
 	}
 	f := &Faults{}

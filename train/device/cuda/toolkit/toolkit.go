@@ -39,6 +39,12 @@ var (
 		sonames: map[int][]string{13: {"libcublas.so.13"}, 12: {"libcublas.so.12"}, 11: {"libcublas.so.11"}},
 		pip:     map[int]string{13: "nvidia-cublas", 12: "nvidia-cublas-cu12", 11: "nvidia-cublas-cu11"},
 	}
+	// CuDNN 9 has one name for CUDA 12 and 13.
+	CuDNN = Kind{
+		Name:    "cuDNN",
+		sonames: map[int][]string{13: {"libcudnn.so.9"}, 12: {"libcudnn.so.9"}},
+		pip:     map[int]string{13: "nvidia-cudnn-cu13", 12: "nvidia-cudnn-cu12"},
+	}
 )
 
 const newest, oldest = 13, 11 // major versions of CUDA that are known

@@ -1,0 +1,16 @@
+// What the device uses of cuDNN 9, as NVIDIA documents it.
+#pragma once
+
+enum cudnnStatus_t {
+  CUDNN_STATUS_SUCCESS = 0, CUDNN_STATUS_NOT_INITIALIZED = 1001, CUDNN_STATUS_BAD_PARAM = 2000, CUDNN_STATUS_BAD_PARAM_NOT_FINALIZED = 2004,
+  CUDNN_STATUS_NOT_SUPPORTED = 3000, CUDNN_STATUS_INTERNAL_ERROR = 4000, CUDNN_STATUS_HOST_ALLOCATION_FAILED = 4003, CUDNN_STATUS_EXECUTION_FAILED = 5000
+};
+// Kinds of descriptors.
+enum { CONVOLUTION = 1, ENGINE = 2, CONFIGURATION = 3, HEURISTIC = 4, PLAN = 5, FORWARD = 10, WEIGHTS = 11, DATA = 12, GRAPH = 15, PACK = 16, TENSOR = 17 };
+// Types of attributes.
+enum { T_HANDLE = 0, T_DATA = 1, T_INT64 = 3, T_FLOAT = 4, T_POINTER = 6, T_MODE = 7, T_HEURISTIC = 8, T_NOTE = 11, T_DESCRIPTOR = 15 };
+enum { D_FLOAT = 0, D_BF16 = 9, CROSS_CORRELATION = 1, MODE_A = 3 };
+enum { NOTE_TENSOR_CORE = 0, NOTE_DOWN_CONVERT = 1, NOTE_NONDETERMINISTIC = 4, NOTE_WINOGRAD = 5 };
+typedef struct OpaqueDnn* cudnnHandle_t;
+typedef void* cudnnBackendDescriptor_t;
+typedef CUstream cudaStream_t;
