@@ -12,11 +12,11 @@ go=${GO:-go}
 pack=bin/gpu-pack
 rm -rf "$pack" "$pack.tar.gz"
 mkdir -p "$pack/tests" "$pack/golden"
-build=(-trimpath -tags "cuda,netgo,osusergo" -ldflags "-s -w")
+build=(-tags "cuda,netgo,osusergo" -ldflags "-s -w")
 "$go" build "${build[@]}" -o "$pack/pixpro-cuda" ./tools/pixpro
 "$go" test -c "${build[@]}" -o "$pack/tests/cuda.test" ./train/device/cuda
 "$go" test -c "${build[@]}" -o "$pack/tests/train.test" ./train
-CGO_ENABLED=0 "$go" build -trimpath -ldflags "-s -w" -o "$pack/verify" ./tools/cuda/verify
+CGO_ENABLED=0 "$go" build -ldflags "-s -w" -o "$pack/verify" ./tools/cuda/verify
 cp tools/cuda/verify.sh tools/cuda/torch_step.py tools/cuda/torch_convolutions.py LICENSE "$pack"
 cp -r testdata/golden/train "$pack/golden"
 tar czf "$pack.tar.gz.new" -C bin gpu-pack

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,6 +21,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/seed-436d2970/pixpro/internal/atomicfile"
 	"github.com/seed-436d2970/pixpro/train/device/cuda/nvrtc"
@@ -118,32 +121,25 @@ func check(folder string, write bool) error {
 	of := make([]built, len(builds))
 	var found []error
 	for i, build := range builds {
+		// A library compiles one program at a time; several do so side by side.
+		used := make([]built, len(releases))
+		var g errgroup.Group
+		for r, c := range releases {
+			g.Go(func() (err error) {
+				used[r], err = compile(string(source), c, build.options, disassemblers[0])
+				return err
+			})
+		}
+		if err := g.Wait(); err != nil {
+			return err
+		}
 		of[i] = built{}
-		for _, c := range releases {
-			known := 0
-			for _, architecture := range architectures {
-				options := append([]string{fmt.Sprintf("--gpu-architecture=sm_%d", architecture), "--std=c++14", "--ptxas-options=-v"}, build.options...)
-				made, err := c.Compile(string(source), filepath.Base(kernels), options...)
-				if errors.Is(err, nvrtc.InvalidOption) {
-					continue // older than the architecture, or newer than its end
-				}
-				if err != nil {
-					return fmt.Errorf("%s by NVRTC %s with %s: %w", kernels, c.Version(), strings.Join(options, " "), err)
-				}
-				u, err := parse(made.Log)
-				if err != nil {
-					return err
-				}
-				if architecture == countedOn {
-					if err := count(disassemblers[0], made.Code, u); err != nil {
-						return err
-					}
-				}
-				known++
-				found = append(found, faults(names, build.name+", NVRTC "+c.Version(), architecture, u)...)
-				of[i][architecture] = u
+		for r, c := range releases {
+			for _, architecture := range slices.Sorted(maps.Keys(used[r])) {
+				found = append(found, faults(names, build.name+", NVRTC "+c.Version(), architecture, used[r][architecture])...)
+				of[i][architecture] = used[r][architecture]
 			}
-			fmt.Printf("%s by NVRTC %s: %d of %d architectures\n", build.name, c.Version(), known, len(architectures))
+			fmt.Printf("%s by NVRTC %s: %d of %d architectures\n", build.name, c.Version(), len(used[r]), len(architectures))
 		}
 		for _, architecture := range architectures {
 			if of[i][architecture] == nil {
@@ -157,6 +153,30 @@ func check(folder string, write bool) error {
 		return err
 	}
 	return hold(t, write)
+}
+
+// compile compiles the kernels for each architecture that a release of NVRTC knows.
+func compile(source string, c *nvrtc.Compiler, options []string, disassembler string) (built, error) {
+	used := built{}
+	for _, architecture := range architectures {
+		options := append([]string{fmt.Sprintf("--gpu-architecture=sm_%d", architecture), "--std=c++14", "--ptxas-options=-v"}, options...)
+		made, err := c.Compile(source, filepath.Base(kernels), options...)
+		if errors.Is(err, nvrtc.InvalidOption) {
+			continue // older than the architecture, or newer than its end
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s by NVRTC %s with %s: %w", kernels, c.Version(), strings.Join(options, " "), err)
+		}
+		if used[architecture], err = parse(made.Log); err != nil {
+			return nil, err
+		}
+		if architecture == countedOn {
+			if err := count(disassembler, made.Code, used[architecture]); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return used, nil
 }
 
 // count has machine code disassembled and adds how many instructions each

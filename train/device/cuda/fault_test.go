@@ -43,6 +43,8 @@ func useEverything(o Options) (values []float32, err error) {
 // error that names the card, and nothing stays behind.
 func TestEveryCallFails(t *testing.T) {
 	faults := cudatest.Open(t)
+	faults.SetMemory(256 << 20) // the device takes a part of it at once, for each call anew
+	defer faults.SetMemory(cudatest.Memory)
 	for _, o := range []Options{{Precision: device.FP32}, {Precision: device.BF16, Separate: true}} {
 		seen := map[string]int{}
 		for n := 1; ; n++ {
