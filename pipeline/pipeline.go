@@ -277,7 +277,8 @@ func (p *Pipeline) makeViews() {
 			return nil
 		})
 		p.cfg.Dataset.Forget(s.sample)
-		s.sample.Image = nil
+		// The rest of the sample holds the image's memory.
+		s.sample = shards.Sample{Index: s.sample.Index, Key: s.sample.Key, Label: s.sample.Label}
 		p.large.Release(s.large)
 		if s.err != nil {
 			if p.ctx.Err() != nil { // it may be only that

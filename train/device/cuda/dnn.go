@@ -135,6 +135,9 @@ func (d *Device) choose(key planKey, x, w, y device.Tensor) *cudnn.Plan {
 		if c.file != "" && len(plans) > 1 {
 			best = d.fastest(plans, x, w, y)
 		}
+		if d.failure.Load() != nil {
+			return nil // and nothing was found out
+		}
 		c.choices[name] = best
 		if data, err := json.MarshalIndent(c.choices, "", "  "); c.file != "" && err == nil && os.MkdirAll(filepath.Dir(c.file), 0o777) == nil {
 			_ = atomicfile.WriteFile(c.file, append(data, '\n')) // else the next run times them again
