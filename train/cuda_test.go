@@ -231,8 +231,10 @@ func TestFailedCallsOnCUDA(t *testing.T) {
 			t.Errorf("%+v did not fail, the run ended with %v", f, err)
 			continue
 		}
-		// Memory and kernels have a second try, and the cache is optional.
-		if err == nil && !strings.HasPrefix(failed, "cuMemAlloc") && !strings.HasPrefix(failed, "cuModuleLoadData") {
+		// Memory and kernels have a second try, the cache is optional, and windows can be
+		// gathered without cuDNN, which rounds otherwise.
+		otherwise := err == nil && strings.HasPrefix(failed, "cudnn")
+		if err == nil && !otherwise && !strings.HasPrefix(failed, "cuMemAlloc") && !strings.HasPrefix(failed, "cuModuleLoadData") {
 			t.Errorf("call %d, %s, failed without an error", n, failed)
 		}
 		functions[failed] = true
@@ -255,7 +257,7 @@ func TestFailedCallsOnCUDA(t *testing.T) {
 		if _, err := faultyRun(faults, "", 0, train(cfg)); err != nil {
 			t.Fatalf("call %d, %s, failed; resumed: %v", n, failed, err)
 		}
-		if _, got := outcome(t, cfg.Output); !cmp.Equal(got, want) {
+		if _, got := outcome(t, cfg.Output); !cmp.Equal(got, want) && !otherwise {
 			t.Errorf("call %d, %s, failed: the resumed run ended differently", n, failed)
 		}
 	}

@@ -1,10 +1,10 @@
 // Stands in for libcudnn 9's backend interface: single convolutions of two spatial
 // dimensions, by plain loops.
 //
-// Its heuristic lists six engines, the first of which the device must pass over: one
-// that is not deterministic, one of Winograd's, one that rounds its factors (and does,
-// where they are float32), one that takes much workspace, and two that take some and
-// none. Descriptors are checked as cuDNN checks them: types and numbers of values,
+// Its heuristic lists nine engines: such as the device must pass over, which are not
+// deterministic, of Winograd's, convert factors to what they do not say, cannot be
+// made ready, fail when they run, or take much workspace; one that rounds float32
+// factors to TF32; and two that take some workspace and none. Descriptors are checked as cuDNN checks them: types and numbers of values,
 // what is required, shapes that agree, alignment, and what is not finished or gone.
 #include <cstring>
 #include <map>
@@ -63,9 +63,9 @@ const Attribute attributes[] = {
 
 struct Notes { std::vector<int32_t> notes; int64_t workspace; };
 const Notes engines[] = {
-    {{NOTE_NONDETERMINISTIC}, 0}, {{NOTE_WINOGRAD}, 0}, {{NOTE_TENSOR_CORE, NOTE_DOWN_CONVERT}, 0}, {{}, int64_t(1) << 40}, {{}, 4096}, {{}, 0},
+    {{NOTE_NONDETERMINISTIC}, 0}, {{NOTE_WINOGRAD}, 0}, {{NOTE_DOWN_CONVERT}, 0}, {{}, 0}, {{}, 0}, {{NOTE_TENSOR_CORE}, 0}, {{}, int64_t(1) << 40}, {{}, 4096}, {{}, 0},
 };
-const int kEngines = sizeof engines / sizeof *engines, kRounding = 2;
+const int kEngines = sizeof engines / sizeof *engines, kConverting = 2, kUnready = 3, kFailing = 4, kRounding = 5;
 
 template <class T> T value(const Descriptor& d, int name, int i = 0) {
   T v;
@@ -181,6 +181,7 @@ cudnnStatus_t checked(Descriptor& d) {
       auto c = d.parts.at(401);
       if (c->kind != CONFIGURATION || !c->parts.count(0)) return CUDNN_STATUS_BAD_PARAM_NOT_FINALIZED;
       d.engine = c->engine;
+      if (d.engine == kUnready) return CUDNN_STATUS_INTERNAL_ERROR;
       d.parts[0] = c->parts.at(0);
       return CUDNN_STATUS_SUCCESS;
     }
@@ -320,6 +321,11 @@ EXPORT cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t p, int na
     memcpy(values, notes.data(), 4 * std::min<int64_t>(requested, notes.size()));
     return CUDNN_STATUS_SUCCESS;
   }
+  if (d->kind == ENGINE && name == 1301 && type == T_INT64 && d->finished && requested == 1) {
+    *(int64_t*)values = d->engine;
+    *count = 1;
+    return CUDNN_STATUS_SUCCESS;
+  }
   if (d->kind == PLAN && name == 402 && type == T_INT64 && d->finished && requested == 1) {
     *(int64_t*)values = engines[d->engine].workspace;
     *count = 1;
@@ -338,6 +344,7 @@ EXPORT cudnnStatus_t cudnnBackendExecute(cudnnHandle_t handle, cudnnBackendDescr
       fprintf(stderr, "softcuda: cudnnBackendExecute of an engine that is not exact or not deterministic\n");
       return CUDNN_STATUS_EXECUTION_FAILED;
     }
+  if (plan->engine == kFailing) return CUDNN_STATUS_INTERNAL_ERROR;
   auto op = plan->parts.at(0)->parts.at(801);
   std::shared_ptr<Descriptor> of[3];
   operands(*op, of);
@@ -346,6 +353,10 @@ EXPORT cudnnStatus_t cudnnBackendExecute(cudnnHandle_t handle, cudnnBackendDescr
   for (int i = 0; i < 3; i++) {
     for (int k = 0; k < pack->values[1000].count; k++)
       if (value<int64_t>(*pack, 1000, k) == value<int64_t>(*of[i], 906)) at[i] = value<uint64_t>(*pack, 1001, k);
+    if (plan->engine == kConverting && shapes[i].type == D_FLOAT && !(op->kind == WEIGHTS && i == 1)) {
+      fprintf(stderr, "softcuda: cudnnBackendExecute of an engine that converts float32\n");
+      return CUDNN_STATUS_EXECUTION_FAILED;
+    }
     if (!at[i] || at[i] % value<int64_t>(*of[i], 900)) return CUDNN_STATUS_BAD_PARAM;
     if (!soft::inDevice(at[i], shapes[i].bytes())) {
       fprintf(stderr, "softcuda: cudnnBackendExecute reaches outside of an allocation\n");

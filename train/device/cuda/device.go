@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"unsafe"
 
 	"github.com/seed-436d2970/pixpro/train/device"
 	"github.com/seed-436d2970/pixpro/train/device/cuda/cublas"
+	"github.com/seed-436d2970/pixpro/train/device/cuda/cudnn"
 	_ "github.com/seed-436d2970/pixpro/train/device/cuda/driver" // cu calls the driver through it
 	"github.com/seed-436d2970/pixpro/train/device/cuda/nvrtc"
 	"gorgonia.org/cu"
@@ -213,7 +215,8 @@ func (d *Device) open() error {
 		return err
 	}
 	d.opened(func() error { return d.compiled.Unload() })
-	free, total, err := cu.MemInfo() // without what cuBLAS and the kernels took
+	d.name = fmt.Sprintf("%s, %s)", strings.TrimSuffix(d.name, ")"), d.openConvolver(driver, name, 10*major+minor))
+	free, total, err := cu.MemInfo() // without what the libraries and the kernels took
 	if err != nil {
 		return fmt.Errorf("free memory: %w", err)
 	}
@@ -222,9 +225,6 @@ func (d *Device) open() error {
 		d.workspace = min(workspaceOf(total), d.limit/4)
 	}
 	d.arena.chunk = min(64<<20, free/64)
-	if err := d.openConvolver(driver, name, 10*major+minor); err != nil {
-		return err
-	}
 	for i := range d.views {
 		if err := d.views[i].open(d); err != nil {
 			return err
@@ -249,7 +249,7 @@ func (d *Device) Err() error {
 	}
 	err := *failure
 	var full *device.OutOfMemoryError
-	if (errors.Is(err, error(cu.OutOfMemory)) || errors.Is(err, cublas.AllocFailed)) && !errors.As(err, &full) {
+	if (errors.Is(err, error(cu.OutOfMemory)) || errors.Is(err, cublas.AllocFailed) || errors.Is(err, cudnn.DeviceAllocationFailed)) && !errors.As(err, &full) {
 		err = fmt.Errorf("%w: %w", err, d.full(0))
 	}
 	return err

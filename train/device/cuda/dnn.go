@@ -3,13 +3,16 @@
 package cuda
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"os"
 	"path/filepath"
+	"time"
 	"unsafe"
 
 	"github.com/seed-436d2970/pixpro/internal/atomicfile"
@@ -21,12 +24,11 @@ import (
 // convolver computes convolutions by cuDNN. A geometry's plan is chosen once, by
 // timing, and which it was is kept in a file: the next run has the same bits.
 type convolver struct {
-	handle *cudnn.Handle
-	plans  map[planKey]*cudnn.Plan // nil: none that may be used
-	made   []*cudnn.Plan           // all, to be discarded at the end if they were not before
-	file   string                  // of choices; "" if they cannot be kept
-	// choices are the places of plans in cuDNN's lists, by geometry.
-	choices map[string]int
+	handle  *cudnn.Handle
+	plans   map[planKey]*cudnn.Plan // nil: none that may be used
+	made    []*cudnn.Plan           // all, to be discarded at the end if they were not before
+	file    string                  // of choices; "" if they cannot be kept
+	choices map[string]choice       // by geometry
 }
 
 // planKey is a geometry.
@@ -35,27 +37,40 @@ type planKey struct {
 	device.Window
 }
 
+// choice is a plan's place in cuDNN's list, and its engine, by which it is known
+// again.
+type choice struct {
+	Place  int   `json:"place"`
+	Engine int64 `json:"engine"`
+}
+
+// of says whether the choice is one of these plans.
+func (c choice) of(plans []*cudnn.Plan) bool {
+	return c.Place >= 0 && c.Place < len(plans) && plans[c.Place].Engine == c.Engine
+}
+
 // withoutVariable, set to off, leaves cuDNN alone.
 const withoutVariable = "PIXPRO_CUDNN"
 
 // candidates are how many plans are timed.
 const candidates = 5
 
-// openConvolver opens cuDNN. Without one, d.convolver stays nil and convolutions are
-// matrix products.
-func (d *Device) openConvolver(driver int, card string, capability int) error {
+// openConvolver opens cuDNN, and says which, or why not: then d.convolver stays nil and
+// convolutions are matrix products.
+func (d *Device) openConvolver(driver int, card string, capability int) (state string) {
 	if d.opts.noConvolver || os.Getenv(withoutVariable) == "off" {
-		return nil
+		return "cuDNN left alone"
 	}
 	library, err := cudnn.Open(driver)
 	if err != nil {
-		return nil
+		return "no cuDNN"
 	}
+	version := "cuDNN " + library.Version()
 	handle, err := library.Create(uintptr(unsafe.Pointer(d.stream.C())))
-	if err != nil {
-		return fmt.Errorf("start cuDNN %s of %s: %w (%s=off leaves it alone)", library.Version(), library.Path, err, withoutVariable)
+	if err != nil { // such as of a release that does not know the card any more
+		return fmt.Sprintf("%s does not start: %v", version, err)
 	}
-	c := &convolver{handle: handle, plans: map[planKey]*cudnn.Plan{}, choices: map[string]int{}}
+	c := &convolver{handle: handle, plans: map[planKey]*cudnn.Plan{}}
 	d.opened(handle.Destroy)
 	d.opened(func() (err error) {
 		for _, p := range c.made {
@@ -64,20 +79,62 @@ func (d *Device) openConvolver(driver int, card string, capability int) error {
 		return err
 	})
 	if dir := d.cacheDir(); dir != "" {
-		key := sha256.Sum256(fmt.Appendf(nil, "%s, capability %d, driver %d, cuDNN %s, workspace %d", card, capability, driver, library.Version(), d.workspace))
+		key := sha256.Sum256(fmt.Appendf(nil, "%s, capability %d, driver %d, %s", card, capability, driver, version))
 		c.file = filepath.Join(dir, fmt.Sprintf("convolutions-sm%d-%x.json", capability, key[:16]))
-		if data, err := os.ReadFile(c.file); err == nil && json.Unmarshal(data, &c.choices) != nil {
-			c.choices = map[string]int{} // it is made anew
-		}
 	}
+	c.choices = c.read()
 	d.convolver = c
-	return nil
+	return version
+}
+
+// read reads the choices of earlier runs; what cannot be read is made anew.
+func (c *convolver) read() map[string]choice {
+	choices := map[string]choice{}
+	if data, err := os.ReadFile(c.file); err == nil && json.Unmarshal(data, &choices) != nil {
+		return map[string]choice{}
+	}
+	return choices
+}
+
+// keep writes a choice beside those of other processes, whose choice of the same
+// geometry stays, and returns which it is. It fails where nothing can be written.
+func (c *convolver) keep(geometry string, mine choice, plans []*cudnn.Plan) (kept choice, err error) {
+	if err := os.MkdirAll(filepath.Dir(c.file), 0o777); err != nil {
+		return mine, err
+	}
+	err = atomicfile.WriteToWhenFree(context.Background(), c.file, keepWithin, nil, func(w io.Writer) error {
+		choices := c.read()
+		if theirs, ok := choices[geometry]; ok && theirs.of(plans) {
+			mine = theirs
+		}
+		choices[geometry] = mine
+		data, err := json.MarshalIndent(choices, "", "  ")
+		if err == nil {
+			_, err = w.Write(append(data, '\n'))
+		}
+		c.choices = choices
+		return err
+	})
+	return mine, err
+}
+
+// keepWithin is how long another process may take to write its choice.
+const keepWithin = 10 * time.Second
+
+// convolves says whether cuDNN may compute an operation: that it has no plan for it is
+// not known yet.
+func (d *Device) convolves(o cudnn.Operation, g *window) bool {
+	if d.convolver == nil {
+		return false
+	}
+	plan, known := d.convolver.plans[planKey{o, g.Window}]
+	return plan != nil || !known
 }
 
 // convolved has cuDNN compute an operation, and says whether it does. x, w and y are
 // as in package cudnn, one of them the result.
 func (d *Device) convolved(o cudnn.Operation, g *window, x, w, y device.Tensor) bool {
-	if d.convolver == nil || d.failure.Load() != nil || x.Len() == 0 || y.Len() == 0 {
+	if !d.convolves(o, g) || d.failure.Load() != nil || x.Len() == 0 || y.Len() == 0 {
 		return false
 	}
 	key := planKey{o, g.Window}
@@ -109,7 +166,8 @@ func (d *Device) bytes(n int64) device.Tensor {
 }
 
 // choose finds the plan of a geometry: the one that was chosen before, or the fastest
-// of those that cuDNN thinks fast, or, where the choice cannot be kept, the first.
+// of those that cuDNN thinks fast, or, where the choice cannot be kept, the first of
+// them that can be run.
 func (d *Device) choose(key planKey, x, w, y device.Tensor) *cudnn.Plan {
 	c, g := d.convolver, key.Window
 	geometry := cudnn.Convolution{
@@ -117,49 +175,46 @@ func (d *Device) choose(key planKey, x, w, y device.Tensor) *cudnn.Plan {
 		Kernel: g.Kernel, Stride: g.Stride, Padding: g.Padding, Dilation: g.Dilation, Groups: g.Groups,
 		BF16: d.half, RoundFactors: d.opts.Precision == device.TF32,
 	}
-	name := fmt.Sprintf("%d %+v", key.operation, geometry)
+	name := fmt.Sprintf("%d %+v, workspace %d", key.operation, geometry, d.workspace)
 	var plans []*cudnn.Plan
-	d.wait(func() (err error) {
-		if plans, err = c.handle.Plans(key.operation, geometry, d.workspace, candidates); err != nil {
-			err = fmt.Errorf("plan a convolution: %w", err)
-		}
+	d.wait(func() error {
+		// Whatever stands against planning, windows can be gathered.
+		plans, _ = c.handle.Plans(key.operation, geometry, d.workspace, candidates)
 		c.made = append(c.made, plans...)
-		return err
+		return nil
 	})
 	if len(plans) == 0 {
 		return nil
 	}
-	best, before := c.choices[name]
-	if !before || best < -1 || best >= len(plans) {
-		best = 0
-		if c.file != "" && len(plans) > 1 {
-			best = d.fastest(plans, x, w, y)
+	best, ok := c.choices[name]
+	if !ok || !best.of(plans) {
+		first, fastest := d.try(plans, x, w, y)
+		if first < 0 || d.failure.Load() != nil {
+			return nil
 		}
-		if d.failure.Load() != nil {
-			return nil // and nothing was found out
-		}
-		c.choices[name] = best
-		if data, err := json.MarshalIndent(c.choices, "", "  "); c.file != "" && err == nil && os.MkdirAll(filepath.Dir(c.file), 0o777) == nil {
-			_ = atomicfile.WriteFile(c.file, append(data, '\n')) // else the next run times them again
+		best = choice{first, plans[first].Engine}
+		if c.file != "" {
+			if kept, err := c.keep(name, choice{fastest, plans[fastest].Engine}, plans); err == nil {
+				best = kept
+			}
 		}
 	}
 	d.wait(func() (err error) {
 		for i, p := range plans {
-			if i != best {
+			if i != best.Place {
 				err = errors.Join(err, p.Discard())
 			}
 		}
 		return err
 	})
-	if best < 0 {
-		return nil
-	}
-	return plans[best]
+	return plans[best.Place]
 }
 
-// fastest runs each plan twice on the operands, and tells which took the least the
-// second time, -1 if none can be run. What is computed is computed again afterwards.
-func (d *Device) fastest(plans []*cudnn.Plan, x, w, y device.Tensor) (best int) {
+// try runs each plan twice on the operands, and tells the first that can be run and
+// the one that took the least the second time; -1 if there is none. What is computed
+// is computed again afterwards.
+func (d *Device) try(plans []*cudnn.Plan, x, w, y device.Tensor) (first, fastest int) {
+	first, fastest = -1, -1
 	var most int64
 	for _, p := range plans {
 		most = max(most, p.Workspace)
@@ -175,19 +230,30 @@ func (d *Device) fastest(plans []*cudnn.Plan, x, w, y device.Tensor) (best int) 
 			}
 			defer func() { err = errors.Join(err, cu.DestroyEvent(&at[i])) }()
 		}
+		// run runs a plan, and says whether cuDNN can.
+		run := func(p *cudnn.Plan) (can bool, err error) {
+			err = p.Run(px, pw, py, pworkspace)
+			if status := cudnn.Status(0); errors.As(err, &status) {
+				return false, d.finish() // or the card itself is in trouble
+			}
+			return err == nil, err
+		}
 		least := math.Inf(1)
-		best = -1
 		for i, p := range plans {
-			if err := p.Run(px, pw, py, pworkspace); cudnn.Unsupported(err) {
+			if can, err := run(p); err != nil || !can {
+				if err != nil {
+					return fmt.Errorf("try a convolution: %w", err)
+				}
 				continue
-			} else if err != nil {
-				return fmt.Errorf("try a convolution: %w", err)
 			}
 			if err := at[0].Record(d.stream); err != nil {
 				return fmt.Errorf("time a convolution: %w", err)
 			}
-			if err := p.Run(px, pw, py, pworkspace); err != nil {
-				return fmt.Errorf("try a convolution: %w", err)
+			if can, err := run(p); err != nil || !can {
+				if err != nil {
+					return fmt.Errorf("try a convolution: %w", err)
+				}
+				continue
 			}
 			if err := at[1].Record(d.stream); err != nil {
 				return fmt.Errorf("time a convolution: %w", err)
@@ -199,11 +265,14 @@ func (d *Device) fastest(plans []*cudnn.Plan, x, w, y device.Tensor) (best int) 
 			if err != nil {
 				return fmt.Errorf("time a convolution: %w", err)
 			}
+			if first < 0 {
+				first = i
+			}
 			if took < least {
-				best, least = i, took
+				fastest, least = i, took
 			}
 		}
 		return nil
 	})
-	return best
+	return first, fastest
 }

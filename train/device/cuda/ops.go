@@ -152,7 +152,7 @@ func (d *Device) Convolve(y, x, w, bias device.Tensor, c device.Convolution) {
 		d.gemm("gemm forward", false, true, rows, g.Outs, depth, matrix(x, 0, depth, 0), matrix(w, 0, depth, 0), bias.Exists(), matrix(y, 0, g.Outs, 0), 1)
 		return
 	}
-	if d.convolver != nil && !bias.Exists() {
+	if !bias.Exists() && d.convolves(cudnn.Forward, &g) {
 		factor, done := d.factor(w, depth, depth)
 		convolved := d.convolved(cudnn.Forward, &g, x, factor, y)
 		done()
@@ -188,16 +188,19 @@ func (d *Device) ConvolveBackwardData(dx, dy, w device.Tensor, c device.Convolut
 		d.gemm("gemm data", false, false, dy.Rows(), depth, g.Outs, matrix(dy, 0, g.Outs, 0), weights, accumulate, matrix(dx, 0, depth, 0), 1)
 		return
 	}
-	if d.convolver != nil {
+	if d.convolves(cudnn.Data, &g) {
 		to := dx
 		if accumulate {
 			to = d.AllocActivation(dx.Shape...)
-			defer d.Free(to)
 		}
-		if d.convolved(cudnn.Data, &g, to, w, dy) {
-			if accumulate {
+		convolved := d.convolved(cudnn.Data, &g, to, w, dy)
+		if accumulate {
+			if convolved {
 				d.Add(dx, to)
 			}
+			d.Free(to)
+		}
+		if convolved {
 			return
 		}
 	}
@@ -251,7 +254,7 @@ func (d *Device) ConvolveBackwardWeights(dw, dbias, dy, x device.Tensor, c devic
 
 // convolvedWeights has cuDNN compute dw += dy' windows(x), if it does.
 func (d *Device) convolvedWeights(dw, dy, x device.Tensor, g *window) bool {
-	if d.convolver == nil {
+	if !d.convolves(cudnn.Weights, g) {
 		return false
 	}
 	sums := d.Alloc(dw.Shape...)

@@ -19,25 +19,19 @@ import (
 // Status is an error of cuDNN.
 type Status int32
 
-// NotSupported is the first of the statuses of what cuDNN has no engine for.
-const NotSupported Status = 3000
+// DeviceAllocationFailed is the status of a call that found no memory on the card.
+const DeviceAllocationFailed Status = 4004
 
 func (s Status) Error() string {
 	name, ok := map[Status]string{
 		1001: "NOT_INITIALIZED", 1002: "SUBLIBRARY_VERSION_MISMATCH", 1008: "SUBLIBRARY_LOADING_FAILED", 2000: "BAD_PARAM",
-		NotSupported: "NOT_SUPPORTED", 4000: "INTERNAL_ERROR", 4003: "HOST_ALLOCATION_FAILED", 4004: "DEVICE_ALLOCATION_FAILED", 5000: "EXECUTION_FAILED",
+		3000: "NOT_SUPPORTED", 4000: "INTERNAL_ERROR", 4003: "HOST_ALLOCATION_FAILED", DeviceAllocationFailed: "DEVICE_ALLOCATION_FAILED",
+		5000: "EXECUTION_FAILED",
 	}[s]
 	if !ok {
 		return fmt.Sprintf("cuDNN status %d", int32(s))
 	}
 	return "cuDNN status " + name
-}
-
-// Unsupported says whether cuDNN has told that it has no engine for something, or
-// that this one is none for it.
-func Unsupported(err error) bool {
-	var s Status
-	return errors.As(err, &s) && s >= NotSupported && s < NotSupported+1000
 }
 
 // Library is an open cuDNN.
@@ -147,6 +141,7 @@ const (
 	alignment               = 16
 	attributeResults        = 202
 	attributeEngine         = 300
+	attributeIndex          = 1301
 	attributeNotes          = 1303
 	attributeWorkspace      = 402
 )
@@ -229,6 +224,8 @@ func (b *builder) discard() (err error) {
 
 // Plan is a way to compute an operation.
 type Plan struct {
+	// Engine is its number among cuDNN's.
+	Engine int64
 	// Workspace is how many bytes of the card's memory it takes besides.
 	Workspace int64
 	handle    *Handle
@@ -241,100 +238,72 @@ func (p *Plan) Discard() error { return p.parts.discard() }
 
 // Plans lists ways to compute an operation, the fastest by cuDNN's own estimate
 // first, at most so many: such that take no more workspace than that, whose results
-// have the same bits every time, and that round no more than c allows. There may be
-// none.
+// have the same bits every time, and that round no more than c allows. What cuDNN
+// lists and cannot make ready is passed over. The error says why it lists nothing.
 func (h *Handle) Plans(o Operation, c Convolution, workspace int64, most int) (plans []*Plan, err error) {
 	b := &builder{library: h.library}
-	defer func() {
-		err = errors.Join(err, b.discard())
-		if err != nil {
-			for _, p := range plans {
-				err = errors.Join(err, p.Discard())
-			}
-			plans = nil
-		}
-	}()
 	configurations, err := h.configurations(b, o, c)
-	if Unsupported(err) {
-		return nil, nil
-	}
-	if err != nil {
+	if err = errors.Join(err, b.discard()); err != nil {
 		return nil, err
 	}
 	for i := range configurations {
 		if len(plans) == most {
 			break
 		}
-		p, err := h.plan(o, c, i)
-		if Unsupported(err) {
+		p := &Plan{handle: h, parts: builder{library: h.library}}
+		usable, planErr := p.make(o, c, i)
+		if planErr == nil && usable && p.Workspace <= workspace {
+			plans = append(plans, p)
 			continue
 		}
-		if err != nil {
-			return plans, err
-		}
-		if p == nil {
-			continue
-		}
-		if p.Workspace > workspace {
-			if err := p.Discard(); err != nil {
-				return plans, err
-			}
-			continue
-		}
-		plans = append(plans, p)
+		err = errors.Join(err, p.Discard())
 	}
-	return plans, nil
+	return plans, err
 }
 
-// plan makes the plan of the i-th configuration, with descriptors of its own; nil if
-// its engine may not be used.
-func (h *Handle) plan(o Operation, c Convolution, i int) (p *Plan, err error) {
-	p = &Plan{handle: h, parts: builder{library: h.library}}
+// make makes the plan of the i-th configuration, with descriptors of its own, and
+// says whether its engine may be used.
+func (p *Plan) make(o Operation, c Convolution, i int) (usable bool, err error) {
 	b := &p.parts
-	defer func() {
-		if err != nil || p.plan == 0 {
-			err = errors.Join(err, b.discard())
-			p = nil
-		}
-	}()
-	configurations, err := h.configurations(b, o, c)
-	if err != nil {
-		return p, err
-	}
-	if i >= len(configurations) {
-		return p, nil
+	configurations, err := p.handle.configurations(b, o, c)
+	if err != nil || i >= len(configurations) {
+		return false, err
 	}
 	engine, err := b.empty(kindEngine)
 	if err != nil {
-		return p, err
+		return false, err
 	}
 	if _, err := b.read(configurations[i], attributeEngine, typeDescriptor, 1, unsafe.Pointer(&engine)); err != nil {
-		return p, err
+		return false, err
 	}
 	var of [notes]int32
 	n, err := b.read(engine, attributeNotes, typeNote, len(of), unsafe.Pointer(&of[0]))
 	if err != nil {
-		return p, err
+		return false, err
 	}
 	for _, note := range of[:min(n, len(of))] {
 		switch note {
 		case noteNondeterministic, noteReducedReduction, noteFFT, noteWinograd, noteWinograd4, noteWinograd6, noteWinograd13:
-			return p, nil
-		case noteTensorCore, noteDownConvert:
+			return false, nil
+		case noteDownConvert: // to what, cuDNN does not say
+			if !c.BF16 {
+				return false, nil
+			}
+		case noteTensorCore:
 			if !c.BF16 && !c.RoundFactors {
-				return p, nil
+				return false, nil
 			}
 		}
 	}
-	plan, err := b.add(kindPlan, attribute{400, typeHandle, 1, unsafe.Pointer(&h.handle)}, descriptors(401, configurations[i]))
+	if _, err := b.read(engine, attributeIndex, typeInt64, 1, unsafe.Pointer(&p.Engine)); err != nil {
+		return false, err
+	}
+	p.plan, err = b.add(kindPlan, attribute{400, typeHandle, 1, unsafe.Pointer(&p.handle.handle)}, descriptors(401, configurations[i]))
 	if err != nil {
-		return p, err
+		return false, err
 	}
-	if _, err := b.read(plan, attributeWorkspace, typeInt64, 1, unsafe.Pointer(&p.Workspace)); err != nil {
-		return p, err
-	}
-	p.plan = plan
-	return p, nil
+	_, err = b.read(p.plan, attributeWorkspace, typeInt64, 1, unsafe.Pointer(&p.Workspace))
+	return err == nil, err
 }
 
 // configurations describes the operation and has cuDNN list engines for it.
