@@ -21,8 +21,8 @@ caches=$(mktemp -d) # no code for the software device in the user's cache
 trap 'rm -rf "$caches"' EXIT
 export SOFTCUDA_CACHE=$caches/softcuda LD_LIBRARY_PATH=$soft${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 
-"$go" vet -tags cuda,netgo,osusergo ./train/device/cuda/... ./internal/softcuda ./train ./train/method ./tools/pixpro
 tags=cuda,netgo,osusergo # as make cuda
+"$go" vet -tags $tags ./train/device/cuda/... ./internal/softcuda ./train ./train/method ./tools/pixpro
 run() {
   # A card's code is kept without regard to how the software device compiles:
   # each run has a cache of its own.

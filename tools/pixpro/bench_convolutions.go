@@ -7,9 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	processor "github.com/seed-436d2970/pixpro/internal/cpu"
 	"github.com/seed-436d2970/pixpro/train"
-	"github.com/seed-436d2970/pixpro/train/options"
 )
 
 // convolutionBench is what "pixpro bench convolutions" found.
@@ -43,11 +41,7 @@ type callBench struct {
 }
 
 func newBenchConvolutions() *cobra.Command {
-	o := options.Default()
-	o.BatchSize = 8
-	o.Output = "." // never written to
-	var steps int
-	var asJSON bool
+	o := newStepFlags()
 	cmd := &cobra.Command{
 		Use:   "convolutions",
 		Short: "Time the convolutions of a training step",
@@ -59,19 +53,13 @@ convolution launches.`,
   pixpro bench convolutions --arch resnet50 --size 224 --batch 128 --device cuda --precision bf16 --json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			if steps < 1 {
-				return usageError{fmt.Errorf("--steps %d: must be positive", steps)}
-			}
 			defer func() { err = asUsage(err) }()
-			if o.Threads == 0 {
-				o.Threads = processor.Cores()
-			}
-			d, err := openDevice(cmd.Context(), &o)
+			d, err := o.open(cmd.Context())
 			if err != nil {
 				return err
 			}
 			defer func() { err = errors.Join(err, d.Close()) }()
-			list, err := train.TimeConvolutions(d, o, steps)
+			list, err := train.TimeConvolutions(d, o.Options, o.steps)
 			if err != nil {
 				return err
 			}
@@ -83,13 +71,10 @@ convolution launches.`,
 					Forward: callBench(c.Forward), Data: callBench(c.Data), Weights: callBench(c.Weights),
 				})
 			}
-			return result(cmd, asJSON, b, b.table(fmt.Sprintf("%s, %d px, %d pairs a step, %s\n\n", o.Arch, o.Size, o.BatchSize, b.Device)))
+			return result(cmd, o.asJSON, b, b.table(fmt.Sprintf("%s, %d px, %d pairs a step, %s\n\n", o.Arch, o.Size, o.BatchSize, b.Device)))
 		},
 	}
-	f := cmd.Flags()
-	f.IntVar(&steps, "steps", 3, "steps that are timed, after one that is not")
-	addOptions(f, &o, benchOptions...)
-	f.BoolVar(&asJSON, "json", false, "print the result as JSON")
+	o.add(cmd.Flags(), 3, "steps that are timed, after one that is not")
 	return cmd
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	processor "github.com/seed-436d2970/pixpro/internal/cpu"
 	"github.com/seed-436d2970/pixpro/internal/gemm"
@@ -47,12 +48,39 @@ type kernelTime struct {
 	GFLOPS      float64 `json:"gflops"`
 }
 
+// stepFlags are those of a benchmark that makes training steps.
+type stepFlags struct {
+	options.Options
+	steps  int
+	asJSON bool
+}
+
+func newStepFlags() *stepFlags {
+	s := &stepFlags{Options: options.Default()}
+	s.BatchSize = 8
+	s.Output = "." // never written to
+	return s
+}
+
+func (s *stepFlags) add(f *pflag.FlagSet, steps int, help string) {
+	f.IntVar(&s.steps, "steps", steps, help)
+	addOptions(f, &s.Options, benchOptions...)
+	f.BoolVar(&s.asJSON, "json", false, "print the result as JSON")
+}
+
+// open checks the flags and opens their device.
+func (s *stepFlags) open(ctx context.Context) (device.Device, error) {
+	if s.steps < 1 {
+		return nil, usageError{fmt.Errorf("--steps %d: must be positive", s.steps)}
+	}
+	if s.Threads == 0 {
+		s.Threads = processor.Cores()
+	}
+	return openDevice(ctx, &s.Options)
+}
+
 func newBenchStep() *cobra.Command {
-	o := options.Default()
-	o.BatchSize = 8
-	o.Output = "." // never written to
-	var steps int
-	var asJSON bool
+	o := newStepFlags()
 	cmd := &cobra.Command{
 		Use:   "step",
 		Short: "Time training steps on random views",
@@ -66,29 +94,23 @@ computes; there, steps are made in three rounds, and waited for at the end of ea
   pixpro bench step --arch resnet50 --size 224 --batch 128 --device cuda --precision bf16`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			if steps < 1 {
-				return usageError{fmt.Errorf("--steps %d: must be positive", steps)}
-			}
 			defer func() { err = asUsage(err) }()
-			if o.Threads == 0 {
-				o.Threads = processor.Cores()
-			}
-			threads := o.Threads
-			plan, err := train.MakePlan(o, int64(o.BatchSize))
-			if err != nil {
-				return err
-			}
-			d, err := openDevice(cmd.Context(), &o)
+			d, err := o.open(cmd.Context())
 			if err != nil {
 				return err
 			}
 			defer func() { err = errors.Join(err, d.Close()) }()
+			plan, err := train.MakePlan(o.Options, int64(o.BatchSize))
+			if err != nil {
+				return err
+			}
+			threads := o.Threads
 			b := stepBench{Arch: o.Arch, Size: o.Size, Batch: o.BatchSize, Device: d.Name()}
 			_, card := d.(device.Profiler)
 			if !card {
 				b.Threads, b.MatrixProducts, b.LimitGFLOPS = threads, gemm.Name(), matrixLimit(threads)
 			}
-			times, err := train.TimeSteps(d, o, steps)
+			times, err := train.TimeSteps(d, o.Options, o.steps)
 			if err != nil {
 				return err
 			}
@@ -104,18 +126,15 @@ computes; there, steps are made in three rounds, and waited for at the end of ea
 				return err
 			}
 			if card {
-				return result(cmd, asJSON, b, cardTable(b, times.Steps, steps))
+				return result(cmd, o.asJSON, b, cardTable(b, times.Steps, o.steps))
 			}
-			return result(cmd, asJSON, b, fmt.Sprintf(
+			return result(cmd, o.asJSON, b, fmt.Sprintf(
 				"%s, %d px, %d pairs a step, %d threads, matrix products by %s\n%.3f s a step (median of %d, fastest %.3f), %.2f pairs/s\n%.0f GFLOP/s, %.0f%% of the %.0f that large matrix products reach\n%d MiB at most\n",
 				b.Arch, b.Size, b.Batch, b.Threads, b.MatrixProducts, b.SecondsPerStep, len(times.Steps), times.Steps[0].Seconds(), b.PairsPerSecond,
 				b.GFLOPS, 100*b.GFLOPS/b.LimitGFLOPS, b.LimitGFLOPS, b.PeakRSSBytes>>20))
 		},
 	}
-	f := cmd.Flags()
-	f.IntVar(&steps, "steps", 5, "steps that are timed, after one that is not; on a card, those of a round")
-	addOptions(f, &o, benchOptions...)
-	f.BoolVar(&asJSON, "json", false, "print the result as JSON")
+	o.add(cmd.Flags(), 5, "steps that are timed, after one that is not; on a card, those of a round")
 	return cmd
 }
 

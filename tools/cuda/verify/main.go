@@ -23,7 +23,9 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -72,6 +74,7 @@ type verifier struct {
 	steps       int
 	short       bool
 	log         io.Writer
+	environment []string // of commands, beside this process's
 	scratch     string
 	precisions  []string       // that the card has, the fastest first
 	longest     []string       // kernels
@@ -179,6 +182,9 @@ func (v *verifier) stage(ctx context.Context, s stage, limit time.Duration) outc
 	var err error
 	o.Figures, err = s.run(ctx)
 	o.Seconds = time.Since(start).Seconds()
+	if _, err := json.Marshal(o.Figures); err != nil { // JSON has no infinity
+		o.Figures = fmt.Sprintf("%+v", o.Figures)
+	}
 	var out leftOut
 	switch {
 	case errors.As(err, &out):
@@ -212,9 +218,12 @@ func (v *verifier) write(out string, length time.Duration, outcomes []outcome) e
 type bounded struct {
 	w    io.Writer
 	left int
+	mu   sync.Mutex // both outputs of a command are written at once
 }
 
 func (b *bounded) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	n := min(len(p), b.left)
 	b.left -= n
 	if _, err := b.w.Write(p[:n]); err != nil {
@@ -223,13 +232,20 @@ func (b *bounded) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// with is a verifier whose commands have a variable beside the others.
+func (v *verifier) with(variable string) *verifier {
+	w := *v
+	w.environment = append(slices.Clip(v.environment), variable)
+	return &w
+}
+
 // command runs a program to its end, or with all that it started until ctx is
 // done. What it says goes into the report, but for its standard output, which is
 // returned, where quiet.
 func (v *verifier) command(ctx context.Context, quiet bool, stdin io.Reader, name string, args ...string) ([]byte, error) {
-	fmt.Fprintf(v.log, "$ %s %s\n", filepath.Base(name), strings.Join(args, " "))
+	fmt.Fprintf(v.log, "$ %s\n", strings.Join(slices.Concat(v.environment, []string{filepath.Base(name)}, args), " "))
 	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Env = append(os.Environ(), "PIXPRO_GOLDEN="+filepath.Join(v.pack, "golden"))
+	cmd.Env = append(append(os.Environ(), "PIXPRO_GOLDEN="+filepath.Join(v.pack, "golden")), v.environment...)
 	cmd.Stdin = stdin
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
@@ -249,9 +265,14 @@ func (v *verifier) command(ctx context.Context, quiet bool, stdin io.Reader, nam
 }
 
 // tail keeps the end of what is written.
-type tail struct{ text []byte }
+type tail struct {
+	text []byte
+	mu   sync.Mutex
+}
 
 func (t *tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.text = append(t.text, p...)
 	t.text = t.text[max(0, len(t.text)-2000):]
 	return len(p), nil

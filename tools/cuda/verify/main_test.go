@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -22,6 +23,9 @@ func TestRun(t *testing.T) {
 	stages := []stage{
 		{"a card", 1, func(ctx context.Context) (any, error) {
 			said, err := v.command(ctx, false, strings.NewReader("seen"), "sh", "-c", "cat; echo; echo $PIXPRO_GOLDEN; echo aside >&2")
+			if said, err := v.with("VERIFIED=with").command(ctx, true, nil, "sh", "-c", "echo $VERIFIED; exit 1"); err == nil || string(said) != "with\n" {
+				t.Errorf("with a variable: %q, %v", said, err)
+			}
 			return string(said), err
 		}},
 		{"fails", 1, func(ctx context.Context) (any, error) {
@@ -33,7 +37,7 @@ func TestRun(t *testing.T) {
 			_, err := v.command(ctx, false, nil, "sh", "-c", "(sleep 4; touch "+alive+") & sleep 100")
 			return map[string]int{"before": 1}, err
 		}},
-		{"goes on", 100, func(context.Context) (any, error) { return nil, nil }},
+		{"goes on", 100, func(context.Context) (any, error) { return math.Inf(1), nil }},
 	}
 	failed, err := v.run(t.Context(), 250*time.Second, out, stages)
 	if err != nil || failed != 1 {
@@ -56,6 +60,9 @@ func TestRun(t *testing.T) {
 	}
 	if got := report.Stages[0].Figures; got != "seen\n"+filepath.Join(v.pack, "golden")+"\n" {
 		t.Errorf("the first stage gives %q", got)
+	}
+	if got := report.Stages[4].Figures; got != "+Inf" {
+		t.Errorf("the last stage gives %v, which JSON does not have", got)
 	}
 	text, err := os.ReadFile(filepath.Join(out, "report.txt"))
 	if err != nil {
@@ -102,7 +109,7 @@ func TestNoTimeLeft(t *testing.T) {
 
 func TestBounded(t *testing.T) {
 	var b strings.Builder
-	w := &bounded{&b, 5}
+	w := &bounded{w: &b, left: 5}
 	for _, s := range []string{"abc", "def", "ghi"} {
 		if n, err := w.Write([]byte(s)); n != 3 || err != nil {
 			t.Errorf("%d, %v", n, err)
@@ -112,3 +119,47 @@ func TestBounded(t *testing.T) {
 		t.Errorf("%q", b.String())
 	}
 }
+
+// TestBothOutputsAtOnce is for the race detector, and for an end that both share.
+func TestBothOutputsAtOnce(t *testing.T) {
+	var report strings.Builder
+	v := &verifier{log: &bounded{w: &report, left: 1 << 20}}
+	_, err := v.command(t.Context(), false, nil, "sh", "-c", "for i in 1 2 3 4 5 6 7 8 9; do echo out; echo err >&2; done; exit 1")
+	if err == nil {
+		t.Fatal("the command did not fail")
+	}
+	for _, text := range []string{err.Error() + "\n", report.String()} {
+		if strings.Count(text, "out\n") != 9 || strings.Count(text, "err\n") != 9 {
+			t.Errorf("lines are lost: %s", text)
+		}
+	}
+}
+
+// TestTorchOutOfTime tells a Python that was stopped from one without PyTorch.
+func TestTorchOutOfTime(t *testing.T) {
+	python := filepath.Join(t.TempDir(), "python3")
+	for _, c := range []struct {
+		script string
+		lacks  bool
+	}{{"exit 1", true}, {"sleep 100", false}} {
+		if err := os.WriteFile(python, []byte("#!/bin/sh\n"+c.script+"\n"), 0o777); err != nil {
+			t.Fatal(err)
+		}
+		t.Setenv("PIXPRO_PYTHON", python)
+		ctx, cancel := context.WithCancel(t.Context())
+		v := &verifier{log: writer(func(p []byte) {
+			if !c.lacks { // the command was named, and is to be started
+				cancel()
+			}
+		})}
+		var lacks leftOut
+		if err := v.torch(ctx); errors.As(err, &lacks) != c.lacks || errors.Is(err, context.Canceled) == c.lacks {
+			t.Errorf("%s: %v", c.script, err)
+		}
+		cancel()
+	}
+}
+
+type writer func(p []byte)
+
+func (w writer) Write(p []byte) (int, error) { w(p); return len(p), nil }

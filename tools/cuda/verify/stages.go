@@ -215,6 +215,9 @@ func (v *verifier) torch(ctx context.Context) error {
 	if err == nil {
 		_, err = v.command(ctx, false, nil, path, "-c", "import sys, torch, torchvision; sys.exit(not torch.cuda.is_available())")
 	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	if err != nil {
 		return leftOut(python + " has no torch with CUDA and torchvision (PIXPRO_PYTHON names another)")
 	}
@@ -278,9 +281,12 @@ func (v *verifier) convolutions(ctx context.Context) (any, error) {
 		return nil, err
 	}
 	figures := map[string]any{"pixpro": ours}
-	if err := v.torch(ctx); err != nil {
+	var lacks leftOut
+	if err := v.torch(ctx); errors.As(err, &lacks) {
 		fmt.Fprintln(v.log, err)
 		return figures, nil
+	} else if err != nil {
+		return figures, err
 	}
 	list, err := json.Marshal(ours)
 	if err != nil {
@@ -302,6 +308,9 @@ func (v *verifier) convolutions(ctx context.Context) (any, error) {
 	return figures, nil
 }
 
+// withoutCuDNN lets convolutions be products of gathered windows.
+const withoutCuDNN = "PIXPRO_CUDNN=off"
+
 // sweep tries half and twice the batch, a step without cuDNN, and memory for gathered
 // windows.
 func (v *verifier) sweep(ctx context.Context) (any, error) {
@@ -322,16 +331,7 @@ func (v *verifier) sweep(ctx context.Context) (any, error) {
 		}
 	}
 	if batch := v.fits[precision]; batch > 0 {
-		const variable = "PIXPRO_CUDNN"
-		before, set := os.LookupEnv(variable)
-		os.Setenv(variable, "off")
-		fmt.Fprintln(v.log, "without cuDNN:")
-		s, err := v.bench(ctx, precision, v.arch, v.size, batch)
-		if set {
-			os.Setenv(variable, before)
-		} else {
-			os.Unsetenv(variable)
-		}
+		s, err := v.with(withoutCuDNN).bench(ctx, precision, v.arch, v.size, batch)
 		if err != nil {
 			return figures, err
 		}
@@ -447,8 +447,8 @@ func mean(values []float64) float64 {
 	return sum / float64(len(values))
 }
 
-// sanitizer lets NVIDIA's checks look at our kernels: for what the software device
-// cannot find.
+// sanitizer lets NVIDIA's checks look at our kernels, those that gather windows among
+// them: for what the software device cannot find.
 func (v *verifier) sanitizer(ctx context.Context) (any, error) {
 	sanitizer, err := find("compute-sanitizer")
 	if err != nil {
@@ -456,7 +456,7 @@ func (v *verifier) sanitizer(ctx context.Context) (any, error) {
 	}
 	figures, all := map[string]string{}, error(nil)
 	for _, tool := range []string{"memcheck", "racecheck", "synccheck", "initcheck"} {
-		_, err := v.command(ctx, false, nil, sanitizer, "--tool", tool, "--error-exitcode", "1",
+		_, err := v.with(withoutCuDNN).command(ctx, false, nil, sanitizer, "--tool", tool, "--error-exitcode", "1",
 			filepath.Join(v.pack, "tests", "cuda.test"), "-test.short", "-test.run", "^Test(Device|LowerPrecisions|LargeUploadArrives)$")
 		figures[tool] = passed
 		if err != nil {

@@ -215,7 +215,11 @@ func (d *Device) open() error {
 		return err
 	}
 	d.opened(func() error { return d.compiled.Unload() })
-	d.name = fmt.Sprintf("%s, %s)", strings.TrimSuffix(d.name, ")"), d.openConvolver(driver, name, 10*major+minor))
+	convolver, err := d.openConvolver(driver, name, 10*major+minor)
+	if err != nil {
+		return err
+	}
+	d.name = fmt.Sprintf("%s, %s)", strings.TrimSuffix(d.name, ")"), convolver)
 	free, total, err := cu.MemInfo() // without what the libraries and the kernels took
 	if err != nil {
 		return fmt.Errorf("free memory: %w", err)

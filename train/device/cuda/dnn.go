@@ -56,19 +56,23 @@ const withoutVariable = "PIXPRO_CUDNN"
 const candidates = 5
 
 // openConvolver opens cuDNN, and says which, or why not: then d.convolver stays nil and
-// convolutions are matrix products.
-func (d *Device) openConvolver(driver int, card string, capability int) (state string) {
-	if d.opts.noConvolver || os.Getenv(withoutVariable) == "off" {
-		return "cuDNN left alone"
+// convolutions are matrix products. What cannot be obeyed is an error.
+func (d *Device) openConvolver(driver int, card string, capability int) (state string, err error) {
+	wanted := os.Getenv(withoutVariable)
+	if wanted != "" && wanted != "off" {
+		return "", fmt.Errorf("%s=%q: use off, or leave it unset", withoutVariable, wanted)
+	}
+	if d.opts.noConvolver || wanted == "off" {
+		return "cuDNN left alone", nil
 	}
 	library, err := cudnn.Open(driver)
 	if err != nil {
-		return "no cuDNN"
+		return "no cuDNN", nil
 	}
 	version := "cuDNN " + library.Version()
 	handle, err := library.Create(uintptr(unsafe.Pointer(d.stream.C())))
 	if err != nil { // such as of a release that does not know the card any more
-		return fmt.Sprintf("%s does not start: %v", version, err)
+		return fmt.Sprintf("%s does not start: %v", version, err), nil
 	}
 	c := &convolver{handle: handle, plans: map[planKey]*cudnn.Plan{}}
 	d.opened(handle.Destroy)
@@ -84,13 +88,14 @@ func (d *Device) openConvolver(driver int, card string, capability int) (state s
 	}
 	c.choices = c.read()
 	d.convolver = c
-	return version
+	return version, nil
 }
 
 // read reads the choices of earlier runs; what cannot be read is made anew.
 func (c *convolver) read() map[string]choice {
-	choices := map[string]choice{}
-	if data, err := os.ReadFile(c.file); err == nil && json.Unmarshal(data, &choices) != nil {
+	var choices map[string]choice
+	data, err := os.ReadFile(c.file)
+	if err != nil || json.Unmarshal(data, &choices) != nil || choices == nil {
 		return map[string]choice{}
 	}
 	return choices

@@ -70,15 +70,17 @@ func TestChoicesAreKept(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if err := os.WriteFile(path, []byte(strings.ReplaceAll(edited, `"engine": `, `"engine": 9`)), 0o666); err != nil {
-		t.Fatal(err)
-	}
-	third := open(t, o)
-	if got := convolve(t, third); got.Engine > 8 {
-		t.Errorf("an engine that is not there is taken: %+v", got)
-	}
-	if err := third.Close(); err != nil {
-		t.Error(err)
+	for _, useless := range []string{strings.ReplaceAll(edited, `"engine": `, `"engine": 9`), "null", "[", ""} {
+		if err := os.WriteFile(path, []byte(useless), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		third := open(t, o)
+		if got := convolve(t, third); got.Engine > 8 || got.Place < 0 {
+			t.Errorf("of choices %q, %+v is taken", useless, got)
+		}
+		if err := third.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 
 	if err := errors.Join(os.RemoveAll(dir), os.WriteFile(dir, nil, 0o666)); err != nil { // nothing can lie in it
@@ -116,5 +118,9 @@ func TestWithoutCuDNN(t *testing.T) {
 	}
 	if err := d.Close(); err != nil {
 		t.Error(err)
+	}
+	t.Setenv(withoutVariable, "no")
+	if _, err := Open(Options{Precision: device.FP32}); err == nil || !strings.Contains(err.Error(), "use off") {
+		t.Errorf("%s=no is not refused: %v", withoutVariable, err)
 	}
 }
