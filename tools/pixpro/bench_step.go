@@ -53,6 +53,7 @@ type stepFlags struct {
 	options.Options
 	steps  int
 	asJSON bool
+	plan   train.Plan // of a step, once open
 }
 
 func newStepFlags() *stepFlags {
@@ -69,12 +70,15 @@ func (s *stepFlags) add(f *pflag.FlagSet, steps int, help string) {
 }
 
 // open checks the flags and opens their device.
-func (s *stepFlags) open(ctx context.Context) (device.Device, error) {
+func (s *stepFlags) open(ctx context.Context) (d device.Device, err error) {
 	if s.steps < 1 {
 		return nil, usageError{fmt.Errorf("--steps %d: must be positive", s.steps)}
 	}
 	if s.Threads == 0 {
 		s.Threads = processor.Cores()
+	}
+	if s.plan, err = train.MakePlan(s.Options, int64(s.BatchSize)); err != nil {
+		return nil, err
 	}
 	return openDevice(ctx, &s.Options)
 }
@@ -100,10 +104,6 @@ computes; there, steps are made in three rounds, and waited for at the end of ea
 				return err
 			}
 			defer func() { err = errors.Join(err, d.Close()) }()
-			plan, err := train.MakePlan(o.Options, int64(o.BatchSize))
-			if err != nil {
-				return err
-			}
 			threads := o.Threads
 			b := stepBench{Arch: o.Arch, Size: o.Size, Batch: o.BatchSize, Device: d.Name()}
 			_, card := d.(device.Profiler)
@@ -121,7 +121,7 @@ computes; there, steps are made in three rounds, and waited for at the end of ea
 			}
 			b.SecondsPerStep = times.Steps[len(times.Steps)/2].Seconds()
 			b.PairsPerSecond = float64(o.BatchSize) / b.SecondsPerStep
-			b.GFLOPS = float64(plan.StepFlops) / b.SecondsPerStep / 1e9
+			b.GFLOPS = float64(o.plan.StepFlops) / b.SecondsPerStep / 1e9
 			if b.PeakRSSBytes, err = peakRSS(); err != nil {
 				return err
 			}

@@ -302,6 +302,8 @@ func TestWrongUsageEndsWithTwo(t *testing.T) {
 		{"bench step --steps 0", "--steps 0: must be positive"},
 		{"bench step --arch vgg", "--arch vgg"},
 		{"bench step --device gpu", "--device gpu"},
+		{"bench convolutions --device gpu", "--device gpu"},
+		{"bench convolutions --steps 0", "--steps 0: must be positive"},
 		{"export --checkpoint x", "--out is needed"},
 		{"export --checkpoint x --out y --format onnx", "--format onnx: use one of safetensors, torchvision, detectron2, full"},
 		{"export --checkpoint x --out y --format full --which encoder", "--which encoder: format full has both encoders"},
