@@ -17,6 +17,9 @@ import (
 // convolve computes a convolution by cuDNN and tells which plan it took.
 func convolve(t *testing.T, d *Device) choice {
 	t.Helper()
+	if d.convolver == nil {
+		t.Skip("no cuDNN for this driver: ", d.Name())
+	}
 	x, w, y := d.AllocActivation(1, 4, 4, 8), d.Alloc(8, 3, 3, 8), d.AllocActivation(1, 4, 4, 8)
 	for _, v := range []device.Tensor{x, w} {
 		d.Zero(v)
@@ -105,6 +108,9 @@ func TestWithoutCuDNN(t *testing.T) {
 	faults := cudatest.Open(t)
 	faults.FailCall("cudnnCreate", 1)
 	d := open(t, Options{Precision: device.FP32})
+	if strings.HasSuffix(d.Name(), ", no cuDNN)") {
+		t.Skip("no cuDNN for this driver: ", d.Name())
+	}
 	if d.convolver != nil || !strings.Contains(d.Name(), "does not start: cuDNN status HOST_ALLOCATION_FAILED)") {
 		t.Errorf("cuDNN that does not start is %v of %s", d.convolver, d.Name())
 	}
