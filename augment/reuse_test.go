@@ -25,13 +25,14 @@ func dependencies(t *testing.T, dir string, pkg string) []string {
 	return strings.Fields(string(out))
 }
 
-// TestReuseAlone: this package needs the standard library, and decoding no more
+// TestReuseAlone: this package needs the standard library and, to know the processor,
+// the part of it that is published apart; decoding no more
 // than image formats and a way to open libjpeg-turbo; so does the example, which
 // is a module of its own.
 func TestReuseAlone(t *testing.T) {
 	t.Parallel()
 	const module = "github.com/seed-436d2970/pixpro/"
-	alone := []string{module + "augment", module + "internal/cells", module + "internal/cpu"}
+	alone := []string{module + "augment", module + "internal/cells", module + "internal/cpu", "golang.org/x/sys/cpu"}
 	check := func(dir, pkg string, allowed func(string) bool) {
 		t.Helper()
 		for _, dep := range dependencies(t, dir, pkg) {

@@ -1,9 +1,9 @@
 // Package cpu says which vector instructions may be used.
 //
-// Code has a portable version that always works and, for builds with
-// GOEXPERIMENT=simd on amd64, versions for AVX2 and AVX-512. The environment
-// variable PIXPRO_CPU (generic, avx2 or avx512) lowers the level below what
-// the processor has, so that every version can be tested on one machine.
+// Code has a portable version that always works and faster ones: assembly, for what the
+// processor has, and Go's vector code, in builds with GOEXPERIMENT=simd on amd64. The
+// environment variable PIXPRO_CPU (generic, avx2, avx512 or avx512bf16) lowers the level
+// below what the processor has, so that every version can be tested on one machine.
 package cpu
 
 import (
@@ -16,22 +16,38 @@ type Level int
 
 // The levels. Generic is portable Go.
 const (
-	Generic Level = iota
-	AVX2          // AVX2 and FMA
-	AVX512        // AVX-512 F, BW, CD, DQ and VL
+	Generic    Level = iota
+	AVX2             // AVX2 and FMA
+	AVX512           // AVX-512 F, BW, CD, DQ and VL
+	AVX512BF16       // AVX512_BF16: products of bfloat16
 )
 
-var names = [...]string{"generic", "avx2", "avx512"}
+var names = [...]string{"generic", "avx2", "avx512", "avx512bf16"}
 
 func (l Level) String() string { return names[l] }
 
-// Available is the highest level of this build on this processor.
-var Available = detect()
+// Processor is the highest level of the processor.
+var Processor = detect()
 
-var current, environmentError = fromEnvironment(os.Getenv("PIXPRO_CPU"))
+// Available is the highest level of Go's vector code in this build on this processor.
+var Available = ofBuild(Processor)
 
-// Current is the level in use: Available, or what PIXPRO_CPU lowers it to.
-func Current() Level { return current }
+func ofBuild(l Level) Level {
+	if !Experiment {
+		return Generic
+	}
+	return min(l, AVX512)
+}
+
+var assembly, environmentError = fromEnvironment(os.Getenv("PIXPRO_CPU"))
+
+// Assembly is the level that assembly may use: Processor, or what PIXPRO_CPU lowers it
+// to.
+func Assembly() Level { return assembly }
+
+// Current is the level that Go's vector code may use: Available, or what PIXPRO_CPU
+// lowers it to.
+func Current() Level { return min(assembly, Available) }
 
 // EnvironmentError is not nil if PIXPRO_CPU holds something that cannot be
 // obeyed: a program must not go on with what nobody asked for.
@@ -39,16 +55,16 @@ func EnvironmentError() error { return environmentError }
 
 func fromEnvironment(value string) (Level, error) {
 	if value == "" {
-		return Available, nil
+		return Processor, nil
 	}
 	for i, name := range names {
 		if name != value {
 			continue
 		}
-		if Level(i) > Available {
-			return Available, fmt.Errorf("PIXPRO_CPU=%s: this build on this processor has %s at most", value, Available)
+		if Level(i) > Processor {
+			return Processor, fmt.Errorf("PIXPRO_CPU=%s: this processor has %s at most", value, Processor)
 		}
 		return Level(i), nil
 	}
-	return Available, fmt.Errorf("PIXPRO_CPU=%q: use generic, avx2 or avx512", value)
+	return Processor, fmt.Errorf("PIXPRO_CPU=%q: use generic, avx2, avx512 or avx512bf16", value)
 }

@@ -8,19 +8,19 @@ func TestEnvironmentLowersTheLevel(t *testing.T) {
 		want  Level
 		fails bool
 	}{
-		{"", Available, false},
+		{"", Processor, false},
 		{"generic", Generic, false},
-		{Available.String(), Available, false},
-		{"sse9", Available, true},
+		{Processor.String(), Processor, false},
+		{"sse9", Processor, true},
 	} {
 		got, err := fromEnvironment(c.value)
 		if got != c.want || (err != nil) != c.fails {
 			t.Errorf("fromEnvironment(%q) = %v, %v; want %v, error %v", c.value, got, err, c.want, c.fails)
 		}
 	}
-	if Available < AVX512 {
-		if got, err := fromEnvironment("avx512"); err == nil || got != Available {
-			t.Errorf("a level above the available one was accepted: %v, %v", got, err)
+	if Processor < AVX512BF16 {
+		if got, err := fromEnvironment("avx512bf16"); err == nil || got != Processor {
+			t.Errorf("a level above the processor's was accepted: %v, %v", got, err)
 		}
 	}
 }

@@ -1,9 +1,9 @@
 // Package gemm multiplies float32 matrices on the calling goroutine.
 //
-// Three implementations stand behind Mul, found at first use: a BLAS library
-// opened at run time (OpenBLAS, or what PIXPRO_BLAS names), the package's own
-// blocked product with a vector micro-kernel (builds with GOEXPERIMENT=simd on
-// amd64), and gonum's portable one. PIXPRO_BLAS=go leaves libraries alone.
+// Its kernels are Go's assembly for AVX2 and AVX-512, written by the generator in asm.
+// Where the processor has neither, a BLAS library is opened at run time if there is one
+// (OpenBLAS), and else gonum's portable product serves. PIXPRO_BLAS names a library to
+// use instead of any of these, and PIXPRO_BLAS=go leaves libraries alone.
 //
 // Callers split work over goroutines themselves: a library is told to use one
 // thread, since it can't know how a convolution is best divided.
@@ -11,9 +11,9 @@ package gemm
 
 import (
 	"fmt"
+	"os"
 	"sync"
 
-	"github.com/seed-436d2970/pixpro/internal/cpu"
 	"gonum.org/v1/gonum/blas"
 	"gonum.org/v1/gonum/blas/gonum"
 )
@@ -57,8 +57,9 @@ func checkMatrix(name string, s []float32, rows, cols, stride int, transposed bo
 type mulFunc func(transA, transB bool, m, n, k int, a []float32, lda int, b []float32, ldb int, accumulate bool, c []float32, ldc int)
 
 type implementation struct {
-	name string
-	mul  mulFunc
+	name    string
+	mul     mulFunc
+	kernels *Kernels
 }
 
 // chosen waits for the first use: a library starts threads that spin for a
@@ -84,19 +85,35 @@ func LibraryError() error {
 }
 
 func choose() (implementation, error) {
-	lib, err := openLibrary()
-	if lib.mul != nil {
-		return lib, nil
+	assembly := levels()
+	wanted := os.Getenv("PIXPRO_BLAS")
+	if len(assembly) > 0 && (wanted == "" || wanted == "go") {
+		return assembly[0], nil
 	}
-	return builtin(), err
+	if wanted != "go" {
+		lib, err := openLibrary(wanted)
+		if err == nil {
+			return lib, nil
+		}
+		if len(assembly) > 0 {
+			return assembly[0], err
+		}
+		return portable, err
+	}
+	return portable, nil
 }
 
-// builtin is the best implementation that needs no library.
-func builtin() implementation {
-	if cpu.Current() >= cpu.AVX2 {
-		return implementation{"Go, " + cpu.Current().String(), blocked}
-	}
-	return implementation{Portable, mulGonum}
+// portable is the implementation that needs nothing.
+var portable = ofProduct(Portable, mulGonum)
+
+// ofProduct is an implementation whose kernels are whole products of large tiles.
+func ofProduct(name string, mul mulFunc) implementation {
+	return implementation{name, mul, &Kernels{MR: 96, NR: 256, Regular: true, mul: mul}}
+}
+
+// ofKernels is an implementation whose products are made of tiles.
+func ofKernels(name string, k Kernels) implementation {
+	return implementation{name, k.tiled, &k}
 }
 
 func mulGonum(transA, transB bool, m, n, k int, a []float32, lda int, b []float32, ldb int, accumulate bool, c []float32, ldc int) {

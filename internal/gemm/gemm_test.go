@@ -10,12 +10,9 @@ import (
 
 // implementations are all that this build has on this machine.
 func implementations() []implementation {
-	impls := []implementation{{Portable, mulGonum}}
-	if b := builtin(); b.name != Portable {
-		impls = append(impls, b)
-	}
-	if active().name != impls[len(impls)-1].name {
-		impls = append(impls, active())
+	impls := append(levels(), portable)
+	if lib, err := openLibrary(""); err == nil {
+		impls = append(impls, lib)
 	}
 	return impls
 }
@@ -116,7 +113,7 @@ func TestMulRefusesShortSlices(t *testing.T) {
 
 func BenchmarkMul(b *testing.B) {
 	for _, impl := range implementations() {
-		for _, s := range [][3]int{{256, 512, 1152}, {784, 64, 576}, {49, 49, 256}} {
+		for _, s := range [][3]int{{256, 512, 1152}, {784, 64, 576}, {49, 49, 256}, {196, 2048, 512}} {
 			m, n, k := s[0], s[1], s[2]
 			x, y, z := make([]float32, m*k), make([]float32, n*k), make([]float32, m*n)
 			b.Run(fmt.Sprintf("%s/%dx%dx%d", impl.name, m, n, k), func(b *testing.B) {

@@ -5,7 +5,6 @@ package gemm
 import (
 	"fmt"
 	"math"
-	"os"
 	"runtime"
 	"slices"
 	"sync"
@@ -16,15 +15,11 @@ import (
 	"github.com/seed-436d2970/pixpro/internal/dl"
 )
 
-// openLibrary opens a BLAS and proves it on a small product. A zero
-// implementation without an error means that none was wanted.
-func openLibrary() (implementation, error) {
+// openLibrary opens a BLAS, the wanted one or what it finds, and proves it on a small
+// product.
+func openLibrary(wanted string) (implementation, error) {
 	names := []string{"libopenblas.so.0", "libopenblas.so", "libopenblas.dylib", "/opt/homebrew/opt/openblas/lib/libopenblas.dylib"}
-	switch wanted := os.Getenv("PIXPRO_BLAS"); wanted {
-	case "":
-	case "go":
-		return implementation{}, nil
-	default:
+	if wanted != "" {
 		names = []string{wanted}
 	}
 	lib, err := dl.Open(names...)
@@ -43,14 +38,14 @@ func openLibrary() (implementation, error) {
 	if setThreads, err := lib.Symbol("openblas_set_num_threads"); err == nil {
 		purego.SyscallN(setThreads, 1)
 	}
-	if symbol, err := lib.Symbol("openblas_get_corename"); err == nil && os.Getenv("PIXPRO_BLAS") == "" {
+	if symbol, err := lib.Symbol("openblas_get_corename"); err == nil && wanted == "" {
 		var coreName func() string
 		purego.RegisterFunc(&coreName, symbol)
-		if err := slowCore(lib.Name, coreName(), cpu.Current()); err != nil {
+		if err := slowCore(lib.Name, coreName(), cpu.Assembly()); err != nil {
 			return implementation{}, err
 		}
 	}
-	impl := implementation{lib.Name, fortran(sgemm)}
+	impl := ofProduct(lib.Name, fortran(sgemm))
 	if err := prove(impl.mul); err != nil {
 		return implementation{}, fmt.Errorf("%s: %w", lib.Name, err)
 	}
@@ -77,7 +72,7 @@ func slowCore(library, core string, level cpu.Level) error {
 		return nil
 	}
 	better := "Haswell"
-	if level == cpu.AVX512 {
+	if level >= cpu.AVX512 {
 		better = "SkylakeX"
 	}
 	return fmt.Errorf("%s does not know this processor, takes it for a %s and is slow: install a newer OpenBLAS, or try OPENBLAS_CORETYPE=%s", library, core, better)

@@ -64,7 +64,7 @@ the toolkit that were found; or what was tried to find them.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			d := devicesInfo{
-				Processor: processorInfo{Name: processorName(), Threads: cpu.Cores(), Vectors: cpu.Current().String(), MatrixProducts: gemm.Name()},
+				Processor: processorInfo{Name: processorName(), Threads: cpu.Cores(), Vectors: cpu.Assembly().String(), MatrixProducts: gemm.Name()},
 				Cards:     []cardInfo{},
 			}
 			switch {

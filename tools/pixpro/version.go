@@ -37,7 +37,7 @@ and JPEG decoder were found. docs/architecture.md says how to choose them.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			v := versionInfo{
 				Version: version.String(), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
-				CPU: cpu.Current().String(), MatrixProducts: gemm.Name(), JPEG: decode.JPEG(),
+				CPU: cpu.Assembly().String(), MatrixProducts: gemm.Name(), JPEG: decode.JPEG(),
 			}
 			if err := gemm.LibraryError(); err != nil {
 				v.NoLibrary = err.Error()
@@ -45,10 +45,16 @@ and JPEG decoder were found. docs/architecture.md says how to choose them.`,
 			if err := decode.LibraryError(); err != nil {
 				v.NoTurboJPEG = err.Error()
 			}
-			text := fmt.Sprintf("pixpro %s (%s, %s)\nvector instructions: %s (at most %s; PIXPRO_CPU lowers it)\nmatrix products:     %s\n",
-				v.Version, v.Go, v.Platform, v.CPU, cpu.Available, v.MatrixProducts)
+			text := fmt.Sprintf("pixpro %s (%s, %s)\nvector instructions: %s (at most %s; PIXPRO_CPU lowers it)\n", v.Version, v.Go, v.Platform, v.CPU, cpu.Processor)
+			if cpu.Available == cpu.Generic && cpu.Processor > cpu.Generic {
+				text += "                     but for matrix products none: built without GOEXPERIMENT=simd\n"
+			}
+			text += fmt.Sprintf("matrix products:     %s\n", v.MatrixProducts)
 			if v.NoLibrary != "" {
-				text += "                     " + v.NoLibrary + "\n                     Install OpenBLAS, or name a BLAS in PIXPRO_BLAS, to train faster.\n"
+				text += "                     " + v.NoLibrary + "\n"
+				if v.MatrixProducts == gemm.Portable {
+					text += "                     Install OpenBLAS, or name a BLAS in PIXPRO_BLAS, to train faster.\n"
+				}
 			}
 			text += fmt.Sprintf("JPEG:                %s\n", v.JPEG)
 			if v.NoTurboJPEG != "" {
