@@ -1,10 +1,19 @@
 // Package parallel splits loops over a bounded number of goroutines.
+//
+// Loops of a training step follow one another closely, and a goroutine that has to be
+// woken comes a tenth of a millisecond late, which in small loops is a good part of the
+// time. So the goroutines of a loop look for the next one for a while before they end.
 package parallel
 
 import (
+	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 )
+
+// patience is how long a goroutine looks for something to do.
+const patience = 200 * time.Microsecond
 
 // For calls body(i) for every i in [0, n) from at most workers goroutines,
 // the calling one among them, and returns when all calls have. Which
@@ -24,20 +33,100 @@ func ForWorker(n, workers int, body func(worker, i int)) {
 		}
 		return
 	}
-	var next atomic.Int64
-	run := func(worker int) {
-		for {
-			i := int(next.Add(1)) - 1
-			if i >= n {
-				return
-			}
-			body(worker, i)
+	l := &loop{n: n, body: body}
+	for range workers - 1 {
+		assign(l)
+	}
+	l.run(0)
+	l.wait()
+}
+
+// loop is a call of ForWorker.
+type loop struct {
+	n      int
+	body   func(worker, i int)
+	next   atomic.Int64
+	joined atomic.Int64 // goroutines beside the calling one; far below 0 once there is nothing left
+	done   atomic.Int64 // of those
+}
+
+// closed is what joined is at least that far below.
+const closed = -1 << 40
+
+func (l *loop) run(worker int) {
+	for {
+		i := int(l.next.Add(1)) - 1
+		if i >= l.n {
+			return
+		}
+		l.body(worker, i)
+	}
+}
+
+// join runs the loop beside others, unless it has ended.
+func (l *loop) join() {
+	if worker := l.joined.Add(1); worker > 0 {
+		l.run(int(worker))
+		l.done.Add(1)
+	}
+}
+
+// wait waits for those that have joined, and lets nobody join any more.
+func (l *loop) wait() {
+	joined := l.joined.Swap(closed)
+	for start := time.Now(); l.done.Load() < joined; {
+		if time.Since(start) > patience {
+			runtime.Gosched()
 		}
 	}
-	var wg sync.WaitGroup
-	for w := 1; w < workers; w++ {
-		wg.Go(func() { run(w) })
+}
+
+// helper is a goroutine that runs loops.
+type helper struct{ loop atomic.Pointer[loop] }
+
+var (
+	mu   sync.Mutex
+	idle []*helper // the last is the one that was busy last
+)
+
+// assign gives a loop to an idle helper, or to a new one.
+func assign(l *loop) {
+	mu.Lock()
+	if last := len(idle) - 1; last >= 0 {
+		idle[last].loop.Store(l)
+		idle = idle[:last]
+		mu.Unlock()
+		return
 	}
-	run(0)
-	wg.Wait()
+	mu.Unlock()
+	h := &helper{}
+	h.loop.Store(l)
+	go h.work()
+}
+
+func (h *helper) work() {
+	for l := h.loop.Swap(nil); l != nil; l = h.next() {
+		l.join()
+	}
+}
+
+// next waits for a loop; nil if none came in time.
+func (h *helper) next() *loop {
+	mu.Lock()
+	idle = append(idle, h)
+	mu.Unlock()
+	for start := time.Now(); time.Since(start) < patience; {
+		if h.loop.Load() != nil {
+			return h.loop.Swap(nil)
+		}
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	for i, other := range idle {
+		if other == h {
+			idle = append(idle[:i], idle[i+1:]...)
+			return nil
+		}
+	}
+	return h.loop.Swap(nil) // which came just now
 }

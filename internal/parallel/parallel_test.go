@@ -1,8 +1,10 @@
 package parallel
 
 import (
+	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 func TestForCallsEveryIndexOnce(t *testing.T) {
@@ -31,5 +33,50 @@ func TestWorkersHaveMemoryOfTheirOwn(t *testing.T) {
 	}
 	if sum != n {
 		t.Errorf("workers counted %d calls, want %d", sum, n)
+	}
+}
+
+// TestLoopsAtOnce has loops within loops, from several goroutines, with pauses in which
+// helpers end.
+func TestLoopsAtOnce(t *testing.T) {
+	var calls atomic.Int64
+	var outer sync.WaitGroup
+	for range 4 {
+		outer.Go(func() {
+			for round := range 200 {
+				For(5, 3, func(int) {
+					For(7, 4, func(int) { calls.Add(1) })
+				})
+				if round%50 == 0 {
+					time.Sleep(2 * patience)
+				}
+			}
+		})
+	}
+	outer.Wait()
+	if got := calls.Load(); got != 4*200*5*7 {
+		t.Errorf("%d calls, want %d", got, 4*200*5*7)
+	}
+}
+
+// TestHelpersEnd: what has nothing to do is gone soon.
+func TestHelpersEnd(t *testing.T) {
+	For(100, 8, func(int) {})
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		mu.Lock()
+		left := len(idle)
+		mu.Unlock()
+		if left == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d helpers wait for ever", left)
+		}
+	}
+}
+
+func BenchmarkFor(b *testing.B) {
+	for b.Loop() {
+		For(2, 2, func(int) {})
 	}
 }
