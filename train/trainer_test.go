@@ -172,6 +172,34 @@ func TestResumedRunEqualsUnbrokenRun(t *testing.T) {
 	}
 }
 
+// TestThreadsChangeNoBit: checkpoints are the same for any number of threads, and a run
+// may go on with another one. Its layers are wide enough for every way to convolve.
+func TestThreadsChangeNoBit(t *testing.T) {
+	data := makeShards(t)
+	run := func(threads ...int) map[string]checkpoint.Digest {
+		o := tiny(data, t.TempDir())
+		o.Stem, o.Width, o.HeadHidden, o.HeadDim, o.Epochs, o.Resume = model.StemImageNet, 0.5, 64, 32, 2, options.Auto
+		for i, n := range threads {
+			o.Threads = n
+			stop := 0
+			if i < len(threads)-1 {
+				stop = 3 * (i + 1)
+			}
+			if err := trainOn(t, cpu.New(n), o, stop, atomicfile.OS); err != nil && !errors.Is(err, context.Canceled) {
+				t.Fatal(err)
+			}
+		}
+		_, files := outcome(t, o.Output)
+		return files
+	}
+	want := run(1)
+	for _, threads := range [][]int{{2}, {3}, {8}, {2, 1, 5}} {
+		if diff := cmp.Diff(want, run(threads...)); diff != "" {
+			t.Errorf("%v threads write another checkpoint than one (-one +these):\n%s", threads, diff)
+		}
+	}
+}
+
 func TestResumePassesOverDamagedCheckpoints(t *testing.T) {
 	data := makeShards(t)
 	whole := tiny(data, t.TempDir())

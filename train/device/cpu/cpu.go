@@ -1,13 +1,13 @@
 // Package cpu is the training device that every machine has.
 //
-// A 1x1 convolution is one matrix product; a k x k one gathers cache-sized
-// tiles of input windows (im2col) and multiplies each. Work is split over
-// goroutines by rows, images or channels while the matrix products
-// (internal/gemm) stay on their goroutine. Sums over a batch, in batch
-// normalisation and in the losses, are in float64 and added up in an order
-// that depends on the shapes and the number of threads alone: results repeat
-// bit for bit. Memory that is freed is kept for the next allocation of its
-// size, so that after the first step nothing is allocated.
+// A convolution is a product of its input's windows, which are read where they lie, and
+// its weights; one of 3 x 3 windows is computed by Winograd's algorithm. Work is split
+// over goroutines by parts of the result, while the kernels of the products
+// (internal/gemm) stay on their goroutine. Sums over a batch, in batch normalisation and
+// in the losses, are in float64. All sums are cut into parts, and these added up in an
+// order, that depend on the shapes alone: results are the same bit for bit whatever the
+// number of threads. Memory that is freed is kept for the next allocation of its size, so
+// that after the first step nothing is allocated.
 package cpu
 
 import (
@@ -24,8 +24,18 @@ import (
 type Device struct {
 	threads int
 	free    map[int][]*memory // by capacity
-	scratch [][]float32       // one a thread, grown as needed
-	sums    []float64         // partial sums of reductions
+	scratch []scratch         // one a thread
+	weights []float32         // packed
+	zeros   []float32
+	sums    []float64 // partial sums of reductions
+}
+
+// scratch is a thread's memory, grown as needed.
+type scratch struct {
+	floats   []float32
+	copies   []float32
+	pointers []*float32
+	places   []int
 }
 
 type memory struct{ data []float32 }
@@ -39,7 +49,7 @@ func New(threads int) *Device {
 	if threads <= 0 {
 		threads = cpu.Cores()
 	}
-	return &Device{threads: threads, free: map[int][]*memory{}, scratch: make([][]float32, threads)}
+	return &Device{threads: threads, free: map[int][]*memory{}, scratch: make([]scratch, threads)}
 }
 
 // Name tells the implementation of matrix products and the threads.
@@ -55,7 +65,8 @@ func (d *Device) Err() error { return nil }
 
 // Close drops the memory kept for reuse.
 func (d *Device) Close() error {
-	d.free, d.scratch, d.sums = map[int][]*memory{}, make([][]float32, d.threads), nil
+	d.free, d.scratch, d.sums = map[int][]*memory{}, make([]scratch, d.threads), nil
+	d.weights, d.zeros = nil, nil
 	return nil
 }
 
@@ -158,10 +169,35 @@ func (d *Device) spans(n int, body func(from, to int)) {
 // threadScratch is n floats of memory of undefined content that belong to a thread
 // until the next call for it.
 func (d *Device) threadScratch(thread, n int) []float32 {
-	if len(d.scratch[thread]) < n {
-		d.scratch[thread] = make([]float32, n)
+	return grown(&d.scratch[thread].floats, n)
+}
+
+// threadCopies, threadPointers and threadPlaces are such memory for other things.
+func (d *Device) threadCopies(thread, n int) []float32 { return grown(&d.scratch[thread].copies, n) }
+
+func (d *Device) threadPointers(thread, n int) []*float32 {
+	return grown(&d.scratch[thread].pointers, n)
+}
+
+func (d *Device) threadPlaces(thread, n int) []int { return grown(&d.scratch[thread].places, n) }
+
+// packedWeights is memory of undefined content until the next call.
+func (d *Device) packedWeights(n int) []float32 { return grown(&d.weights, n) }
+
+// zeroRow points to n zeros.
+func (d *Device) zeroRow(n int) *float32 {
+	if len(d.zeros) < n {
+		d.zeros = make([]float32, n)
 	}
-	return d.scratch[thread][:n]
+	return &d.zeros[0]
+}
+
+// grown is n elements of s, which is made anew if it has fewer.
+func grown[T any](s *[]T, n int) []T {
+	if len(*s) < n {
+		*s = make([]T, n)
+	}
+	return (*s)[:n]
 }
 
 // partialSums is n zeroed float64 that are free until the next call.

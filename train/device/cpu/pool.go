@@ -20,9 +20,7 @@ func (d *Device) MaxPool(y, x device.Tensor, c device.Convolution) {
 			}
 			g.row(p, func(in, _, length int) {
 				for ; length > 0; in, length = in+ch, length-ch {
-					for i, v := range xs[in:][:ch] {
-						out[i] = max(out[i], v)
-					}
+					maxRow(out, xs[in:][:ch])
 				}
 			})
 		}
@@ -43,13 +41,7 @@ func (d *Device) MaxPoolBackward(dx, dy, x, y device.Tensor, c device.Convolutio
 			top := ys[p*ch:][:ch]
 			g.row(p, func(in, _, length int) {
 				for ; length > 0; in, length = in+ch, length-ch {
-					from, to := xs[in:][:ch], dxs[in:][:ch]
-					for i, v := range top {
-						if from[i] == v {
-							to[i] += left[i]
-							left[i] = 0
-						}
-					}
+					maxBackRow(dxs[in:][:ch], left, xs[in:][:ch], top)
 				}
 			})
 		}

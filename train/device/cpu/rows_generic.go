@@ -76,3 +76,56 @@ func combineRowGeneric(dx, dy, x, mean, k0, k1, k2 []float32) {
 		dx[i] = float32(k0[i]*dy[i]) + float32(k1[i]*(x[i]-mean[i])) + k2[i]
 	}
 }
+
+// maxRowGeneric raises y to x where that is larger, or not a number.
+func maxRowGeneric(y, x []float32) {
+	x = x[:len(y)]
+	for i, v := range x {
+		if v > y[i] || v != v {
+			y[i] = v
+		}
+	}
+}
+
+// maxBackRowGeneric adds to dx what is left of the gradients of maxima where x is the
+// maximum, and leaves nothing of them there.
+func maxBackRowGeneric(dx, left, x, top []float32) {
+	left, x, top = left[:len(dx)], x[:len(dx)], top[:len(dx)]
+	for i := range dx {
+		if x[i] == top[i] {
+			dx[i] += left[i]
+			left[i] = 0
+		}
+	}
+}
+
+// sumLanes is how many sums squareLengths keeps, of every so manyth parameter.
+const sumLanes = 8
+
+// squareLengthsGeneric adds the squares of parameters, and of their gradients with decay.
+func squareLengthsGeneric(sums *[2][sumLanes]float64, p, g []float32, decay float64) {
+	g = g[:len(p)]
+	for i, w := range p {
+		v := float64(g[i]) + float64(decay*float64(w))
+		sums[0][i%sumLanes] += float64(float64(w) * float64(w))
+		sums[1][i%sumLanes] += float64(v * v)
+	}
+}
+
+// updateRowGeneric is a step of SGD with momentum.
+func updateRowGeneric(p, buffer, g []float32, momentum, gradScale, weightScale, rate float32) {
+	buffer, g = buffer[:len(p)], g[:len(p)]
+	for i := range p {
+		v := float32(momentum*buffer[i]) + float32(gradScale*g[i]) + float32(weightScale*p[i])
+		buffer[i] = v
+		p[i] -= float32(rate * v)
+	}
+}
+
+// averageRowGeneric computes key = keep key + take query.
+func averageRowGeneric(key, query []float32, keep, take float32) {
+	query = query[:len(key)]
+	for i := range key {
+		key[i] = float32(keep*key[i]) + float32(take*query[i])
+	}
+}

@@ -124,3 +124,75 @@ func combineRow(dx, dy, x, mean, k0, k1, k2 []float32) {
 	}
 	combineRowGeneric(dx[i:], dy[i:], x[i:], mean[i:], k0[i:], k1[i:], k2[i:])
 }
+
+func maxRow(y, x []float32) {
+	i := 0
+	if vectors {
+		for ; i+lanes <= len(y); i += lanes {
+			v, most := load(x, i), load(y, i)
+			store(y, i, v.Merge(most, v.Greater(most).Or(v.NotEqual(v))))
+		}
+	}
+	maxRowGeneric(y[i:], x[i:])
+}
+
+func maxBackRow(dx, left, x, top []float32) {
+	i := 0
+	if vectors {
+		var zero archsimd.Float32x8
+		for ; i+lanes <= len(dx); i += lanes {
+			grad, most := load(left, i), load(x, i).Equal(load(top, i))
+			store(dx, i, load(dx, i).Add(grad).Merge(load(dx, i), most))
+			store(left, i, zero.Merge(grad, most))
+		}
+	}
+	maxBackRowGeneric(dx[i:], left[i:], x[i:], top[i:])
+}
+
+func squareLengths(sums *[2][sumLanes]float64, p, g []float32, decay float64) {
+	i := 0
+	if vectors {
+		d := archsimd.BroadcastFloat64x4(decay)
+		for half := 0; half < sumLanes; half += 4 {
+			pp, gg := archsimd.LoadFloat64x4((*[4]float64)(sums[0][half:])), archsimd.LoadFloat64x4((*[4]float64)(sums[1][half:]))
+			for i = half; i+4 <= len(p)/lanes*lanes; i += lanes {
+				w, v := load4(p, i).ConvertToFloat64(), load4(g, i).ConvertToFloat64()
+				v = v.Add(d.Mul(w))
+				pp, gg = pp.Add(w.Mul(w)), gg.Add(v.Mul(v))
+			}
+			pp.Store((*[4]float64)(sums[0][half:]))
+			gg.Store((*[4]float64)(sums[1][half:]))
+		}
+		i = len(p) / lanes * lanes
+	}
+	squareLengthsGeneric(sums, p[i:], g[i:], decay)
+}
+
+func load4(s []float32, i int) archsimd.Float32x4 {
+	return archsimd.LoadFloat32x4((*[4]float32)(s[i : i+4]))
+}
+
+func updateRow(p, buffer, g []float32, momentum, gradScale, weightScale, rate float32) {
+	i := 0
+	if vectors {
+		m, gs, ws, r := archsimd.BroadcastFloat32x8(momentum), archsimd.BroadcastFloat32x8(gradScale), archsimd.BroadcastFloat32x8(weightScale), archsimd.BroadcastFloat32x8(rate)
+		for ; i+lanes <= len(p); i += lanes {
+			w := load(p, i)
+			v := m.Mul(load(buffer, i)).Add(gs.Mul(load(g, i))).Add(ws.Mul(w))
+			store(buffer, i, v)
+			store(p, i, w.Sub(r.Mul(v)))
+		}
+	}
+	updateRowGeneric(p[i:], buffer[i:], g[i:], momentum, gradScale, weightScale, rate)
+}
+
+func averageRow(key, query []float32, keep, take float32) {
+	i := 0
+	if vectors {
+		a, b := archsimd.BroadcastFloat32x8(keep), archsimd.BroadcastFloat32x8(take)
+		for ; i+lanes <= len(key); i += lanes {
+			store(key, i, a.Mul(load(key, i)).Add(b.Mul(load(query, i))))
+		}
+	}
+	averageRowGeneric(key[i:], query[i:], keep, take)
+}

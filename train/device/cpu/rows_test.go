@@ -83,6 +83,42 @@ func TestRowsEqualPortable(t *testing.T) {
 		check("sumGradRow", func(g bool, _ []float32, s, q []float64) {
 			choose(g, func() { sumGradRow(s, q, b, c, d) }, func() { sumGradRowGeneric(s, q, b, c, d) })
 		})
+		check("maxRow", func(g bool, out []float32, _, _ []float64) {
+			choose(g, func() { maxRow(out, b) }, func() { maxRowGeneric(out, b) })
+		})
+		check("averageRow", func(g bool, out []float32, _, _ []float64) {
+			choose(g, func() { averageRow(out, b, 0.75, 0.3) }, func() { averageRowGeneric(out, b, 0.75, 0.3) })
+		})
+		second := [2][]float32{} // of two results
+		for i, v := range b {
+			if i%3 == 0 {
+				c[i] = v // a maximum
+			}
+		}
+		check("maxBackRow", func(g bool, out []float32, _, _ []float64) {
+			left := clone(d)
+			choose(g, func() { maxBackRow(out, left, b, c) }, func() { maxBackRowGeneric(out, left, b, c) })
+			second[map[bool]int{true: 1}[g]] = left[:n+1]
+		})
+		if !slices.EqualFunc(second[0], second[1], same32) {
+			t.Fatalf("maxBackRow of %d channels leaves other gradients than the portable version", n)
+		}
+		check("updateRow", func(g bool, out []float32, _, _ []float64) {
+			buffer := clone(d)
+			choose(g, func() { updateRow(out, buffer, b, 0.9, 0.1, 0.01, 0.3) }, func() { updateRowGeneric(out, buffer, b, 0.9, 0.1, 0.01, 0.3) })
+			second[map[bool]int{true: 1}[g]] = buffer[:n+1]
+		})
+		if !slices.EqualFunc(second[0], second[1], same32) {
+			t.Fatalf("updateRow of %d parameters leaves another momentum than the portable version", n)
+		}
+		var lengths [2][2][sumLanes]float64
+		squareLengths(&lengths[0], b, d, 0.3)
+		squareLengthsGeneric(&lengths[1], b, d, 0.3)
+		for i := range lengths[0] {
+			if !slices.EqualFunc(lengths[0][i][:], lengths[1][i][:], same64) {
+				t.Fatalf("squareLengths of %d parameters differs from the portable version", n)
+			}
+		}
 		if n > 0 {
 			check("sumAndSquares", func(g bool, _ []float32, s, q []float64) {
 				clear(s) // sums of a chunk start at 0
