@@ -12,7 +12,8 @@ import (
 // Times is what TimeSteps found.
 type Times struct {
 	Steps []time.Duration // each of a step, or the mean of a round's; sorted
-	// Profile is of one more step, empty unless the device is a device.Profiler.
+	// Profile is of one more step: by the device's clock if it is a device.Profiler, else
+	// by the times of its operations, one after the other.
 	Profile device.Profile
 }
 
@@ -25,6 +26,11 @@ const cardRounds = 3
 func TimeSteps(d device.Device, o Options, steps int) (times Times, err error) {
 	if err := o.Validate(); err != nil {
 		return times, fmt.Errorf("train: %w", err)
+	}
+	profiler, card := d.(device.Profiler)
+	var timer *operationTimer
+	if !card {
+		d, timer = timed(d)
 	}
 	e, err := newEngine(d, &o)
 	if err != nil {
@@ -44,7 +50,6 @@ func TimeSteps(d device.Device, o Options, steps int) (times Times, err error) {
 	if _, err := round(1); err != nil {
 		return times, err
 	}
-	profiler, card := d.(device.Profiler)
 	rounds, each := steps, 1
 	if card {
 		rounds, each = cardRounds, steps
@@ -57,7 +62,11 @@ func TimeSteps(d device.Device, o Options, steps int) (times Times, err error) {
 		times.Steps = append(times.Steps, took)
 	}
 	slices.Sort(times.Steps)
-	if card {
+	if !card {
+		timer.begin()
+		e.repeat(v, 0.99, 0.01, o.Accumulate)
+		times.Profile = timer.profile()
+	} else {
 		profiler.StartProfile()
 		e.repeat(v, 0.99, 0.01, o.Accumulate)
 		if times.Profile, err = profiler.Profile(); err != nil {

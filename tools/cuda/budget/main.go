@@ -116,8 +116,8 @@ func (m *memory) Floats() int { return m.floats }
 // the mean of them.
 func count(cfg train.Options, size int64) (*counter, error) {
 	c := &counter{half: size == 2, done: map[string]work{}, keys: map[device.Memory]bool{}}
-	const steps = 2 // TimeSteps makes one before
-	if _, err := train.TimeSteps(c, cfg, steps-1); err != nil {
+	const steps = 3 // TimeSteps makes one before and one behind
+	if _, err := train.TimeSteps(c, cfg, steps-2); err != nil {
 		return nil, err
 	}
 	for p, w := range c.done {
