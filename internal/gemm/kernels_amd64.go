@@ -17,10 +17,10 @@ func rowsFloat32AVX2x2(rows **float32, taps int, depth int, b *float32, c *float
 func packedFloat32AVX2x2(depth int, a *float32, b *float32, c *float32, ldc int, accumulate bool)
 
 //go:noescape
-func rowsBFloat16x4(rows **uint16, taps int, depth int, b *uint16, c *float32, ldc int, accumulate bool)
+func rowsBFloat16x4(rows **float32, taps int, depth int, b *float32, c *float32, ldc int, accumulate bool)
 
 //go:noescape
-func packedBFloat16x4(depth int, a *uint16, b *uint16, c *float32, ldc int, accumulate bool)
+func packedBFloat16x4(depth int, a *float32, b *float32, c *float32, ldc int, accumulate bool)
 
 //go:noescape
 func rowsFloat32AVX512x8(rows **float32, taps int, depth int, b *float32, c *float32, ldc int, accumulate bool)
@@ -35,10 +35,10 @@ func rowsFloat32AVX2x4(rows **float32, taps int, depth int, b *float32, c *float
 func packedFloat32AVX2x4(depth int, a *float32, b *float32, c *float32, ldc int, accumulate bool)
 
 //go:noescape
-func rowsBFloat16x8(rows **uint16, taps int, depth int, b *uint16, c *float32, ldc int, accumulate bool)
+func rowsBFloat16x8(rows **float32, taps int, depth int, b *float32, c *float32, ldc int, accumulate bool)
 
 //go:noescape
-func packedBFloat16x8(depth int, a *uint16, b *uint16, c *float32, ldc int, accumulate bool)
+func packedBFloat16x8(depth int, a *float32, b *float32, c *float32, ldc int, accumulate bool)
 
 //go:noescape
 func rowsFloat32AVX512x12(rows **float32, taps int, depth int, b *float32, c *float32, ldc int, accumulate bool)
@@ -53,10 +53,10 @@ func rowsFloat32AVX2x6(rows **float32, taps int, depth int, b *float32, c *float
 func packedFloat32AVX2x6(depth int, a *float32, b *float32, c *float32, ldc int, accumulate bool)
 
 //go:noescape
-func rowsBFloat16x12(rows **uint16, taps int, depth int, b *uint16, c *float32, ldc int, accumulate bool)
+func rowsBFloat16x12(rows **float32, taps int, depth int, b *float32, c *float32, ldc int, accumulate bool)
 
 //go:noescape
-func packedBFloat16x12(depth int, a *uint16, b *uint16, c *float32, ldc int, accumulate bool)
+func packedBFloat16x12(depth int, a *float32, b *float32, c *float32, ldc int, accumulate bool)
 
 //go:noescape
 func copyRows6(dst *float32, src *float32, rows int, stride int)
@@ -78,3 +78,18 @@ func copyPanels12(dst *float32, src *float32, rows int, stride int, panels int, 
 
 //go:noescape
 func transpose8(dst *float32, src *float32, blocks int, stride int, width int)
+
+//go:noescape
+func widenAVX512(dst *float32, src *uint16, vectors int)
+
+//go:noescape
+func narrowAVX512(dst *uint16, src *float32, vectors int)
+
+//go:noescape
+func narrowPairsAVX512(dst *float32, a *float32, b *float32, vectors int)
+
+//go:noescape
+func interleaveAVX512(dst *float32, a *uint16, b *uint16, vectors int)
+
+//go:noescape
+func interleaveRows32AVX512(dst *float32, rows **uint16, offset int, pairs int)

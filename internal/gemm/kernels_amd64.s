@@ -534,7 +534,7 @@ write:
 	VZEROUPPER
 	RET
 
-// func rowsBFloat16x4(rows **uint16, taps int, depth int, b *uint16, c *float32, ldc int, accumulate bool)
+// func rowsBFloat16x4(rows **float32, taps int, depth int, b *float32, c *float32, ldc int, accumulate bool)
 // Requires: AVX, AVX512F, MMX+
 TEXT ·rowsBFloat16x4(SB), NOSPLIT, $8-49
 	MOVQ       taps+8(FP), R15
@@ -900,7 +900,7 @@ write:
 	VZEROUPPER
 	RET
 
-// func packedBFloat16x4(depth int, a *uint16, b *uint16, c *float32, ldc int, accumulate bool)
+// func packedBFloat16x4(depth int, a *float32, b *float32, c *float32, ldc int, accumulate bool)
 // Requires: AVX, AVX512F, MMX+
 TEXT ·packedBFloat16x4(SB), NOSPLIT, $0-41
 	MOVQ       c+24(FP), AX
@@ -2107,7 +2107,7 @@ write:
 	VZEROUPPER
 	RET
 
-// func rowsBFloat16x8(rows **uint16, taps int, depth int, b *uint16, c *float32, ldc int, accumulate bool)
+// func rowsBFloat16x8(rows **float32, taps int, depth int, b *float32, c *float32, ldc int, accumulate bool)
 // Requires: AVX, AVX512F, MMX+
 TEXT ·rowsBFloat16x8(SB), NOSPLIT, $8-49
 	MOVQ       taps+8(FP), R15
@@ -2785,7 +2785,7 @@ write:
 	VZEROUPPER
 	RET
 
-// func packedBFloat16x8(depth int, a *uint16, b *uint16, c *float32, ldc int, accumulate bool)
+// func packedBFloat16x8(depth int, a *float32, b *float32, c *float32, ldc int, accumulate bool)
 // Requires: AVX, AVX512F, MMX+
 TEXT ·packedBFloat16x8(SB), NOSPLIT, $0-41
 	MOVQ       c+24(FP), AX
@@ -4620,7 +4620,7 @@ write:
 	VZEROUPPER
 	RET
 
-// func rowsBFloat16x12(rows **uint16, taps int, depth int, b *uint16, c *float32, ldc int, accumulate bool)
+// func rowsBFloat16x12(rows **float32, taps int, depth int, b *float32, c *float32, ldc int, accumulate bool)
 // Requires: AVX, AVX512F, MMX+
 TEXT ·rowsBFloat16x12(SB), NOSPLIT, $8-49
 	MOVQ       taps+8(FP), R15
@@ -5610,7 +5610,7 @@ write:
 	VZEROUPPER
 	RET
 
-// func packedBFloat16x12(depth int, a *uint16, b *uint16, c *float32, ldc int, accumulate bool)
+// func packedBFloat16x12(depth int, a *float32, b *float32, c *float32, ldc int, accumulate bool)
 // Requires: AVX, AVX512F, MMX+
 TEXT ·packedBFloat16x12(SB), NOSPLIT, $0-41
 	MOVQ       c+24(FP), AX
@@ -6783,5 +6783,145 @@ block:
 	LEAQ       (R10)(DI*4), AX
 	DECQ       CX
 	JNE        block
+	VZEROUPPER
+	RET
+
+// func widenAVX512(dst *float32, src *uint16, vectors int)
+// Requires: AVX, AVX512F
+TEXT ·widenAVX512(SB), NOSPLIT, $0-24
+	MOVQ dst+0(FP), AX
+	MOVQ src+8(FP), BX
+	MOVQ vectors+16(FP), CX
+
+values:
+	VPMOVZXWD (BX), Z0
+	VPSLLD    $0x10, Z0, Z0
+	VMOVUPS   Z0, (AX)
+	ADDQ      $0x40, AX
+	ADDQ      $0x20, BX
+	DECQ      CX
+	JNE       values
+	VZEROUPPER
+	RET
+
+// func narrowAVX512(dst *uint16, src *float32, vectors int)
+// Requires: AVX, AVX512F
+TEXT ·narrowAVX512(SB), NOSPLIT, $0-24
+	MOVQ         dst+0(FP), AX
+	MOVQ         src+8(FP), BX
+	MOVQ         vectors+16(FP), CX
+	MOVL         $0x00007fff, SI
+	VPBROADCASTD SI, Z16
+	MOVL         $0x00000001, SI
+	VPBROADCASTD SI, Z17
+	MOVL         $0x7fc00000, SI
+	VPBROADCASTD SI, Z18
+
+values:
+	VMOVUPS   (BX), Z0
+	VCMPPS    $0x03, Z0, Z0, K1
+	VPSRLD    $0x10, Z0, Z1
+	VPANDD    Z17, Z1, Z1
+	VPADDD    Z16, Z1, Z1
+	VPADDD    Z1, Z0, Z0
+	VMOVDQA32 Z18, K1, Z0
+	VPSRLD    $0x10, Z0, Z0
+	VPMOVDW   Z0, (AX)
+	ADDQ      $0x20, AX
+	ADDQ      $0x40, BX
+	DECQ      CX
+	JNE       values
+	VZEROUPPER
+	RET
+
+// func narrowPairsAVX512(dst *float32, a *float32, b *float32, vectors int)
+// Requires: AVX, AVX512F
+TEXT ·narrowPairsAVX512(SB), NOSPLIT, $0-32
+	MOVQ         dst+0(FP), AX
+	MOVQ         a+8(FP), BX
+	MOVQ         b+16(FP), DX
+	MOVQ         vectors+24(FP), CX
+	MOVL         $0x00007fff, SI
+	VPBROADCASTD SI, Z16
+	MOVL         $0x00000001, SI
+	VPBROADCASTD SI, Z17
+	MOVL         $0x7fc00000, SI
+	VPBROADCASTD SI, Z18
+
+values:
+	VMOVUPS   (BX), Z0
+	VMOVUPS   (DX), Z2
+	VCMPPS    $0x03, Z0, Z0, K1
+	VPSRLD    $0x10, Z0, Z1
+	VPANDD    Z17, Z1, Z1
+	VPADDD    Z16, Z1, Z1
+	VPADDD    Z1, Z0, Z0
+	VMOVDQA32 Z18, K1, Z0
+	VCMPPS    $0x03, Z2, Z2, K1
+	VPSRLD    $0x10, Z2, Z1
+	VPANDD    Z17, Z1, Z1
+	VPADDD    Z16, Z1, Z1
+	VPADDD    Z1, Z2, Z2
+	VMOVDQA32 Z18, K1, Z2
+	VPSRLD    $0x10, Z0, Z0
+	VPSRLD    $0x10, Z2, Z2
+	VPSLLD    $0x10, Z2, Z2
+	VPORD     Z2, Z0, Z0
+	VMOVUPS   Z0, (AX)
+	ADDQ      $0x40, AX
+	ADDQ      $0x40, BX
+	ADDQ      $0x40, DX
+	DECQ      CX
+	JNE       values
+	VZEROUPPER
+	RET
+
+// func interleaveAVX512(dst *float32, a *uint16, b *uint16, vectors int)
+// Requires: AVX, AVX512F
+TEXT ·interleaveAVX512(SB), NOSPLIT, $0-32
+	MOVQ dst+0(FP), AX
+	MOVQ a+8(FP), BX
+	MOVQ b+16(FP), DX
+	MOVQ vectors+24(FP), CX
+
+values:
+	VPMOVZXWD (BX), Z0
+	VPMOVZXWD (DX), Z1
+	VPSLLD    $0x10, Z1, Z1
+	VPORD     Z1, Z0, Z0
+	VMOVUPS   Z0, (AX)
+	ADDQ      $0x40, AX
+	ADDQ      $0x20, BX
+	ADDQ      $0x20, DX
+	DECQ      CX
+	JNE       values
+	VZEROUPPER
+	RET
+
+// func interleaveRows32AVX512(dst *float32, rows **uint16, offset int, pairs int)
+// Requires: AVX, AVX512F
+TEXT ·interleaveRows32AVX512(SB), NOSPLIT, $0-32
+	MOVQ dst+0(FP), AX
+	MOVQ rows+8(FP), BX
+	MOVQ offset+16(FP), CX
+	MOVQ pairs+24(FP), DX
+
+pair:
+	MOVQ      (BX), SI
+	MOVQ      8(BX), DI
+	VPMOVZXWD (SI)(CX*1), Z0
+	VPMOVZXWD (DI)(CX*1), Z1
+	VPSLLD    $0x10, Z1, Z1
+	VPORD     Z1, Z0, Z0
+	VMOVUPS   Z0, (AX)
+	VPMOVZXWD 32(SI)(CX*1), Z2
+	VPMOVZXWD 32(DI)(CX*1), Z3
+	VPSLLD    $0x10, Z3, Z3
+	VPORD     Z3, Z2, Z2
+	VMOVUPS   Z2, 64(AX)
+	ADDQ      $0x10, BX
+	ADDQ      $+128, AX
+	DECQ      DX
+	JNE       pair
 	VZEROUPPER
 	RET

@@ -104,6 +104,9 @@ func TestKernels(t *testing.T) {
 					break
 				}
 				for j, depth := range []int{1, 2, 3, 4, 7, 64, 577} {
+					if testing.Short() && taps*depth > 100 {
+						break
+					}
 					for _, tile := range [][2]int{{k.MR, k.NR}, {1, 1}, {k.MR - 1, k.NR}, {k.MR, k.NR - 1}, {k.MR / 2, k.NR / 2}, {k.MR / 3, k.NR}, {2 * k.MR / 3, k.NR}} {
 						for _, accumulate := range []bool{false, true} {
 							checkKernels(t, k, taps, depth, tile[0], tile[1], accumulate, uint64(i*100+j))
@@ -213,7 +216,11 @@ func FuzzMul(f *testing.F) {
 }
 
 func BenchmarkKernels(b *testing.B) {
-	for _, impl := range levels() {
+	impls := levels()
+	if k := BFloat16(); k != nil {
+		impls = append(impls, implementation{name: "pairs of bfloat16", kernels: k}) // twice the operations that are counted
+	}
+	for _, impl := range impls {
 		k := impl.kernels
 		for _, depth := range []int{64, 240, 576, 2320} {
 			panel, a, rows := make([]float32, depth*k.NR), make([]float32, depth*k.MR), make([]*float32, k.MR)

@@ -1,6 +1,10 @@
 package gemm
 
-import "github.com/seed-436d2970/pixpro/internal/cpu"
+import (
+	"sync"
+
+	"github.com/seed-436d2970/pixpro/internal/cpu"
+)
 
 // levels are the implementations in assembly, the fastest first.
 func levels() (list []implementation) {
@@ -71,5 +75,65 @@ func copyPanels(dst, src []float32, rows, width, stride, panels, apart int) bool
 	default:
 		return false
 	}
+	return true
+}
+
+// pairLevels are the kernels for pairs of bfloat16.
+var pairLevels = sync.OnceValue(func() []Kernels {
+	if cpu.Assembly() < cpu.AVX512BF16 {
+		return nil
+	}
+	k := Kernels{MR: 12, NR: 32}
+	k.rows = [...]func(**float32, int, int, *float32, *float32, int, bool){rowsBFloat16x4, rowsBFloat16x8, rowsBFloat16x12}
+	k.packed = [...]func(int, *float32, *float32, *float32, int, bool){packedBFloat16x4, packedBFloat16x8, packedBFloat16x12}
+	return []Kernels{k}
+})
+
+// whole is how many of n values are converted in assembly, 16 at a time.
+func whole(n int) int {
+	if cpu.Assembly() < cpu.AVX512 {
+		return 0
+	}
+	return n &^ 15
+}
+
+func widen(dst []float32, src []uint16) int {
+	n := whole(len(src))
+	if n > 0 {
+		widenAVX512(&dst[:n][0], &src[0], n/16)
+	}
+	return n
+}
+
+func narrow(dst []uint16, src []float32) int {
+	n := whole(len(src))
+	if n > 0 {
+		narrowAVX512(&dst[:n][0], &src[0], n/16)
+	}
+	return n
+}
+
+func narrowPairs(dst, a, b []float32) int {
+	n := whole(len(a))
+	if n > 0 {
+		narrowPairsAVX512(&dst[:n][0], &a[0], &b[:n][0], n/16)
+	}
+	return n
+}
+
+func interleave(dst []float32, a, b []uint16) int {
+	n := whole(len(a))
+	if n > 0 {
+		interleaveAVX512(&dst[:n][0], &a[0], &b[:n][0], n/16)
+	}
+	return n
+}
+
+// interleaveRows is PackPairs for the width that there is a function of.
+func interleaveRows(dst []float32, rows []*uint16, offset, width int) bool {
+	if width != 32 || cpu.Assembly() < cpu.AVX512 {
+		return false
+	}
+	interleaveRows32AVX512(&dst[0], &rows[0], 2*offset, len(rows)/2)
 	return true
 }

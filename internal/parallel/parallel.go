@@ -6,14 +6,13 @@
 package parallel
 
 import (
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// patience is how long a goroutine looks for something to do.
-const patience = 200 * time.Microsecond
+// patience is how long a goroutine looks for something to do, or for the others' end.
+const patience = 100 * time.Microsecond
 
 // For calls body(i) for every i in [0, n) from at most workers goroutines,
 // the calling one among them, and returns when all calls have. Which
@@ -33,7 +32,8 @@ func ForWorker(n, workers int, body func(worker, i int)) {
 		}
 		return
 	}
-	l := &loop{n: n, body: body}
+	l := &loop{n: n, body: body, over: make(chan struct{}, 1)}
+	l.awaited.Store(-1)
 	for range workers - 1 {
 		assign(l)
 	}
@@ -48,6 +48,9 @@ type loop struct {
 	next   atomic.Int64
 	joined atomic.Int64 // goroutines beside the calling one; far below 0 once there is nothing left
 	done   atomic.Int64 // of those
+
+	awaited atomic.Int64 // what done will be at the end, once it is known
+	over    chan struct{}
 }
 
 // closed is what joined is at least that far below.
@@ -67,16 +70,20 @@ func (l *loop) run(worker int) {
 func (l *loop) join() {
 	if worker := l.joined.Add(1); worker > 0 {
 		l.run(int(worker))
-		l.done.Add(1)
+		if l.done.Add(1) == l.awaited.Load() {
+			l.over <- struct{}{}
+		}
 	}
 }
 
 // wait waits for those that have joined, and lets nobody join any more.
 func (l *loop) wait() {
 	joined := l.joined.Swap(closed)
+	l.awaited.Store(joined)
 	for start := time.Now(); l.done.Load() < joined; {
 		if time.Since(start) > patience {
-			runtime.Gosched()
+			<-l.over
+			return
 		}
 	}
 }

@@ -52,8 +52,8 @@ func main() {
 		}
 		bf16 := avx512
 		bf16.m = third * bf16.mr / 3
-		bf16.rows("BFloat16", "uint16", dot)
-		bf16.packed("BFloat16", "uint16", dot)
+		bf16.rows("BFloat16", "float32", dot)
+		bf16.packed("BFloat16", "float32", dot)
 	}
 	for _, width := range []int{6, 12, 16, 32} {
 		copyRows(width)
@@ -61,6 +61,8 @@ func main() {
 	copyPanels(6)
 	copyPanels(12)
 	transpose()
+	bfloat16()
+	interleaveRows()
 	Generate()
 }
 

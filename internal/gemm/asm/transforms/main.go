@@ -1,5 +1,5 @@
-// Command transforms writes the transforms of Winograd's convolutions in Go's assembly,
-// for package train/device/cpu:
+// Command transforms writes the transforms of Winograd's convolutions, and the loops of
+// batch normalisation, in Go's assembly for package train/device/cpu:
 //
 //	go generate ./train/device/cpu
 //
@@ -44,6 +44,7 @@ func main() {
 		l.weights()
 		l.weightGradient()
 	}
+	norm()
 	Generate()
 }
 
