@@ -1,6 +1,8 @@
 package cpu
 
 import (
+	"unsafe"
+
 	"github.com/seed-436d2970/pixpro/internal/gemm"
 	"github.com/seed-436d2970/pixpro/internal/parallel"
 	"github.com/seed-436d2970/pixpro/train/device"
@@ -69,6 +71,7 @@ type sweep struct {
 	depth, outs                      int // channels that one group reads, and makes
 	depthStride, outStride           int // of weights
 	groups                           int
+	halves                           []uint16 // what is read, if it has no whole pairs
 }
 
 // blockRows is how many results a goroutine makes at a time: few enough that what they
@@ -128,6 +131,9 @@ func (s *sweep) contiguous() bool { return s.step == 1 }
 
 // place is the pixel of the result at place p of the grids.
 func (s *sweep) place(p int) int {
+	if s.contiguous() {
+		return p
+	}
 	image, p := p/(s.rows*s.columns), p%(s.rows*s.columns)
 	y, x := p/s.columns*s.step+s.top, p%s.columns*s.step+s.left
 	return (image*s.outHeight+y)*s.outWidth + x
@@ -153,8 +159,9 @@ func (d *Device) pack(s *sweep, k *gemm.Kernels, weights []float32) []float32 {
 }
 
 // point writes the pointers to what the taps of grid places from, ..., to-1 read, in
-// tiles: taps x MR pointers each. Rows of a tile that there are not point to zeros.
-func (s *sweep) point(pointers []*float32, x []float32, zeros *float32, from, to, mr int) {
+// tiles: taps x MR pointers each. Rows of a tile that there are not point to zeros. Pairs
+// of bfloat16 may begin at any value.
+func point[T float32 | uint16](s *sweep, pointers []*float32, x []T, zeros *float32, from, to, mr int) {
 	taps := len(s.taps)
 	image, rest := from/(s.rows*s.columns), from%(s.rows*s.columns)
 	row, column := rest/s.columns, rest%s.columns
@@ -169,7 +176,7 @@ func (s *sweep) point(pointers []*float32, x []float32, zeros *float32, from, to
 		for t, tap := range s.taps {
 			y, c := row*s.stride+tap.y, column*s.stride+tap.x
 			if uint(y) < uint(s.height) && uint(c) < uint(s.width) {
-				at[t*mr] = &x[((image*s.height+y)*s.width+c)*s.channels]
+				at[t*mr] = (*float32)(unsafe.Pointer(&x[((image*s.height+y)*s.width+c)*s.channels]))
 			} else {
 				at[t*mr] = zeros
 			}
@@ -183,19 +190,24 @@ func (s *sweep) point(pointers []*float32, x []float32, zeros *float32, from, to
 	}
 }
 
-// sweep makes a sweep's results, or adds them to what is there. bias may be nil.
+// sweep makes a sweep's float32 results, or adds them to what is there. bias may be nil.
 func (d *Device) sweep(s *sweep, y, x, weights, bias []float32, accumulate bool) {
+	d.sweepBy(gemm.Float32(), s, values{floats: y}, x, weights, bias, accumulate)
+}
+
+// sweepBy is sweep by kernels, to results of any kind.
+func (d *Device) sweepBy(k *gemm.Kernels, s *sweep, y values, x, weights, bias []float32, accumulate bool) {
 	pixels := s.pixels()
 	if pixels == 0 {
 		return
 	}
-	k := gemm.Float32()
 	packed := d.pack(s, k, weights)
 	zeros := d.zeroRow(s.depth)
 	panels := s.panels(k)
 	blockRows := blockRows(k)
 	blocks := (pixels + blockRows - 1) / blockRows
 	parts := min(panels, (items+blocks*s.groups-1)/(blocks*s.groups)) // of the columns
+	direct := s.contiguous() && y.halves == nil
 	parallel.ForWorker(blocks*s.groups*parts, d.threads, func(thread, i int) {
 		block, group, part := i/(s.groups*parts), i/parts%s.groups, i%parts
 		from := block * blockRows
@@ -204,30 +216,32 @@ func (d *Device) sweep(s *sweep, y, x, weights, bias []float32, accumulate bool)
 		column := group*s.outs + first*k.NR
 		columns := min(s.outs-first*k.NR, (last-first)*k.NR)
 		out, stride, add := []float32(nil), (last-first)*k.NR, false
-		if s.contiguous() {
-			out, stride, add = y[from*s.outChannels+column:], s.outChannels, accumulate
-			for r := 0; bias != nil && r < to-from; r++ {
-				copy(out[r*stride:], bias[column:column+columns])
-				add = true
-			}
+		var buffer []float32
+		if direct {
+			out, stride, add = y.floats[from*s.outChannels+column:], s.outChannels, accumulate
 		} else {
-			out = d.threadScratch(thread, blockRows*stride)
+			scratch := d.threadScratch(thread, 2*blockRows*stride)
+			out, buffer = scratch[:blockRows*stride], scratch[blockRows*stride:]
 		}
-		d.block(s, thread, from, to, out, stride, x[group*s.depth:], packed[(group*panels+first)*len(s.taps)*s.depth*k.NR:], zeros, columns, add)
-		for p := from; p < to && !s.contiguous(); p++ {
-			result := y[s.place(p)*s.outChannels+column:][:columns]
-			if accumulate {
-				addTo(result, out[(p-from)*stride:][:columns])
-			} else {
-				copy(result, out[(p-from)*stride:])
+		if bias != nil {
+			for r := range to - from {
+				copy(out[r*stride:], bias[column:column+columns])
 			}
+			add = true
+		}
+		d.block(k, s, thread, from, to, out, stride, x[min(group*s.depth, len(x)):], packed[(group*panels+first)*len(s.taps)*s.depth*k.NR:], zeros, columns, add)
+		if !direct && s.contiguous() && columns == s.outChannels && columns == stride { // all in one
+			y.put(out[:(to-from)*stride], from*stride, accumulate, buffer)
+			return
+		}
+		for p := from; p < to && !direct; p++ {
+			y.put(out[(p-from)*stride:][:columns], s.place(p)*s.outChannels+column, accumulate, buffer)
 		}
 	})
 }
 
 // block makes columns of the results of grid places from, ..., to-1.
-func (d *Device) block(s *sweep, thread, from, to int, out []float32, stride int, x, weights []float32, zeros *float32, columns int, add bool) {
-	k := gemm.Float32()
+func (d *Device) block(k *gemm.Kernels, s *sweep, thread, from, to int, out []float32, stride int, x, weights []float32, zeros *float32, columns int, add bool) {
 	taps, rows := len(s.taps), to-from
 	size := taps * s.depth * k.NR // of a panel
 	product := func(pointers []*float32, firstTap, taps int, add bool) {
@@ -246,7 +260,11 @@ func (d *Device) block(s *sweep, thread, from, to int, out []float32, stride int
 		}
 	case !k.Regular && !gemm.Collide(s.channels*s.stride):
 		pointers := d.threadPointers(thread, taps*tiled)
-		s.point(pointers, x, zeros, from, to, k.MR)
+		if s.halves != nil {
+			point(s, pointers, s.halves, zeros, from, to, k.MR)
+		} else {
+			point(s, pointers, x, zeros, from, to, k.MR)
+		}
 		product(pointers, 0, taps, add)
 	default: // windows are copied, a tap at a time
 		pointers := d.threadPointers(thread, tiled)
@@ -277,11 +295,15 @@ const items = 48
 func (d *Device) Convolve(y, x, w, bias device.Tensor, c device.Convolution) {
 	g := newWindow(x, y, c)
 	g.CheckWeights(w)
+	if isHalf(x) {
+		d.convolveHalf(&g, y, x, w, bias, c)
+		return
+	}
 	switch s := g.forward(); {
 	case g.winograd() && !bias.Exists():
 		d.winogradConvolve(tilingOf(&g), floats(y), floats(x), d.winogradWeights(floats(w), g.Channels, g.Outs), g.Channels, g.Outs, false)
 	case g.thin():
-		padded := d.pad(&g, floats(x))
+		padded := d.padded(&g, valuesOf(x))
 		s.joinLines(&g)
 		d.sweep(&s, floats(y), floats(padded), floats(w), floats(bias), false)
 		d.Free(padded)
@@ -295,11 +317,22 @@ func (g *window) thin() bool {
 	return g.Channels < 8 && g.Kernel > 1 && g.Groups == 1 && g.Dilation == 1
 }
 
-// pad copies x within its padding: there a window's line is one piece.
-func (d *Device) pad(g *window, x []float32) device.Tensor {
+// padded copies x within its padding: there a window's line is one piece. A 0 follows.
+func (d *Device) padded(g *window, x values) device.Tensor {
+	n := g.Images*(g.Height+2*g.Padding)*(g.Width+2*g.Padding)*g.Channels + 1
+	if x.halves != nil {
+		t := d.alloc(kind{(n + 1) / 2, true}, []int{n})
+		pad(d, g, t.Memory.(*memory).halves()[:n], x.halves)
+		return t
+	}
+	t := d.Alloc(n)
+	pad(d, g, floats(t), x.floats)
+	return t
+}
+
+func pad[T float32 | uint16](d *Device, g *window, out, x []T) {
 	height, line, inner := g.Height+2*g.Padding, (g.Width+2*g.Padding)*g.Channels, g.Width*g.Channels
-	padded := d.Alloc(g.Images, height, g.Width+2*g.Padding, g.Channels)
-	out := floats(padded)
+	out[len(out)-1] = 0
 	parallel.For(g.Images*height, d.threads, func(i int) {
 		row := out[i*line:][:line]
 		clear(row)
@@ -307,10 +340,9 @@ func (d *Device) pad(g *window, x []float32) device.Tensor {
 			copy(row[g.Padding*g.Channels:], x[(i/height*g.Height+y)*inner:][:inner])
 		}
 	})
-	return padded
 }
 
-// joinLines makes one tap of each line of a window over what pad makes.
+// joinLines makes one tap of each line of a window over what padded makes.
 func (s *sweep) joinLines(g *window) {
 	s.height, s.width, s.depth = g.Height+2*g.Padding, g.Width+2*g.Padding, g.Kernel*g.Channels
 	s.taps = nil
@@ -323,6 +355,10 @@ func (s *sweep) joinLines(g *window) {
 func (d *Device) ConvolveBackwardData(dx, dy, w device.Tensor, c device.Convolution, accumulate bool) {
 	g := newWindow(dx, dy, c)
 	g.CheckWeights(w)
+	if isHalf(dx) {
+		d.dataGradientHalf(&g, dx, dy, w, c, accumulate)
+		return
+	}
 	if g.winograd() {
 		d.winogradConvolve(tilingOf(&g), floats(dx), floats(dy), d.winogradTurned(floats(w), g.Channels, g.Outs), g.Outs, g.Channels, accumulate)
 		return
@@ -352,24 +388,28 @@ func (d *Device) ConvolveBackwardWeights(dw, dbias, dy, x device.Tensor, c devic
 	g := newWindow(x, dy, c)
 	g.CheckWeights(dw)
 	rows := dy.Rows()
-	if g.winograd() {
+	if isHalf(x) {
+		d.weightGradientsHalf(&g, dw, dy, x, c)
+	} else if g.winograd() {
 		d.winogradGradients(tilingOf(&g), floats(dw), floats(dy), floats(x), g.Channels, g.Outs)
 	} else if g.thin() {
-		padded := d.pad(&g, floats(x))
-		d.thinGradients(&g, floats(dw), floats(dy), floats(padded))
-		d.Free(padded)
+		d.thinGradients(gemm.Float32(), &g, floats(dw), valuesOf(dy), valuesOf(x))
 	} else {
-		d.weightGradients(&g, floats(dw), floats(dy), floats(x))
+		d.weightGradients(gemm.Float32(), &g, floats(dw), valuesOf(dy), valuesOf(x))
 	}
 	if dbias.Exists() {
-		d.addColumnSums(floats(dbias), floats(dy), rows, g.Outs)
+		d.addColumnSums(floats(dbias), valuesOf(dy), rows, g.Outs)
 	}
 }
 
-func (d *Device) weightGradients(g *window, dw, dy, x []float32) {
-	k := gemm.Float32()
+func (d *Device) weightGradients(k *gemm.Kernels, g *window, dw []float32, dy, x values) {
 	s := g.forward()
 	rows, size, taps := s.pixels(), g.Kernel*g.Kernel*s.depth, len(s.taps)
+	sumRows := sumRows
+	if x.halves != nil {
+		sumRows *= 2 // as many places of the sum
+	}
+	zeros := (*uint16)(unsafe.Pointer(d.zeroRow(g.Channels)))
 	parts := max(1, min(rows/partRows, mostParts, partsFloats/len(dw)))
 	partial := d.Alloc((parts - 1) * len(dw))
 	tapPanels := (s.depth + k.NR - 1) / k.NR
@@ -400,17 +440,24 @@ func (d *Device) weightGradients(g *window, dw, dy, x []float32) {
 		places := d.threadPlaces(thread, sumRows)
 		for from, last := part*rows/parts, (part+1)*rows/parts; from < last; from += sumRows {
 			depth := min(sumRows, last-from)
+			places := places[:depth]
+			depth = d.packGradients(thread, a, dy, from, depth, g.Outs, group*s.outs+firstOut, lastOut-firstOut, k.MR)
 			apart := depth*k.MR + gemm.Apart
-			gemm.PackPanels(a, dy[from*g.Outs+group*s.outs+firstOut:], depth, lastOut-firstOut, k.MR, g.Outs, apart)
-			placed := -1
+			placed, pointers := -1, []*uint16(nil)
 			for column := columnBlock * taps * tapPanels / columnBlocks; column < (columnBlock+1)*taps*tapPanels/columnBlocks; column++ {
 				t, first := column/tapPanels, column%tapPanels*k.NR
 				if placed != t {
-					s.locate(places, t, from, depth)
-					placed = t
+					s.locate(places, t, from, len(places))
+					if placed = t; x.halves != nil {
+						pointers = pointTo(d.threadHalves(thread, sumRows), x.halves, places, zeros)
+					}
 				}
 				columns := min(k.NR, s.depth-first)
-				packPlaces(b, x, places[:depth], group*s.depth+first, columns, k.NR)
+				if x.halves != nil {
+					gemm.PackPairs(b, pointers, group*s.depth+first, columns, k.NR)
+				} else {
+					packPlaces(b, x.floats, places, group*s.depth+first, columns, k.NR)
+				}
 				for panel := range panelsA {
 					o := firstOut + panel*k.MR
 					k.Packed(depth, a[panel*apart:], b, sum[o*size+t*s.depth+first:], size, min(k.MR, lastOut-o), columns, add)
@@ -423,16 +470,54 @@ func (d *Device) weightGradients(g *window, dw, dy, x []float32) {
 	d.Free(partial)
 }
 
-// thinGradients is weightGradients of a convolution of few channels, of what pad makes:
-// windows are gathered, as many as are summed at a time.
-func (d *Device) thinGradients(g *window, dw, dy, x []float32) {
-	k := gemm.Float32()
+// packGradients packs n channels from first on of rows of gradients in panels of that
+// width, and says how many places of the sum these are: rows, or pairs of rows.
+func (d *Device) packGradients(thread int, a []float32, dy values, from, rows, channels, first, n, width int) int {
+	if dy.halves == nil {
+		gemm.PackPanels(a, dy.floats[from*channels+first:], rows, n, width, channels, rows*width+gemm.Apart)
+		return rows
+	}
+	depth := (rows + 1) / 2
+	both := d.threadCopies(thread, depth*n)
+	for p := range depth {
+		row := dy.halves[(from+2*p)*channels+first:][:n]
+		next := noHalves[:min(n, len(noHalves))]
+		if 2*p+1 < rows {
+			next = dy.halves[(from+2*p+1)*channels+first:][:n]
+		}
+		gemm.Interleave(both[p*n:], row, next)
+	}
+	gemm.PackPanels(a, both, depth, n, width, n, depth*width+gemm.Apart)
+	return depth
+}
+
+// noHalves are zeros, as many as an item's channels.
+var noHalves [gradientOuts]uint16
+
+// pointTo points to the pixels at the given places, or to zeros, an even number of them.
+func pointTo(pointers []*uint16, x []uint16, places []int, zeros *uint16) []*uint16 {
+	pointers = pointers[:(len(places)+1)/2*2]
+	pointers[len(pointers)-1] = zeros
+	for p, place := range places {
+		pointers[p] = zeros
+		if place >= 0 {
+			pointers[p] = &x[place]
+		}
+	}
+	return pointers
+}
+
+// thinGradients is weightGradients of a convolution of few channels: windows are gathered,
+// as many as are summed at a time.
+func (d *Device) thinGradients(k *gemm.Kernels, g *window, dw []float32, dy, x values) {
 	s := g.forward()
 	s.joinLines(g)
 	rows, size := s.pixels(), g.Size()
 	parts := max(1, min(rows/partRows, mostParts, partsFloats/len(dw)))
 	partial := d.Alloc((parts - 1) * len(dw))
+	padded := d.padded(g, x)
 	panelsA := (g.Outs + k.MR - 1) / k.MR
+	zeros := (*uint16)(unsafe.Pointer(d.zeroRow(size)))
 	parallel.ForWorker(parts, d.threads, func(thread, part int) {
 		sum, add := dw, true
 		if part > 0 {
@@ -441,20 +526,29 @@ func (d *Device) thinGradients(g *window, dw, dy, x []float32) {
 		scratch := d.threadScratch(thread, panelsA*(sumRows*k.MR+gemm.Apart)+sumRows*(k.NR+size))
 		b, windows, a := scratch[:sumRows*k.NR], scratch[sumRows*k.NR:][:sumRows*size], scratch[sumRows*(k.NR+size):]
 		places := d.threadPlaces(thread, sumRows)
+		var pointers []*uint16
 		for from, last := part*rows/parts, (part+1)*rows/parts; from < last; from += sumRows {
-			depth := min(sumRows, last-from)
-			apart := depth*k.MR + gemm.Apart
-			gemm.PackPanels(a, dy[from*g.Outs:], depth, g.Outs, k.MR, g.Outs, apart)
-			s.locate(places, 0, from, depth)
-			line := s.width * s.channels
-			for p, place := range places[:depth] {
-				for t := range s.taps {
-					copy(windows[p*size+t*s.depth:][:s.depth], x[place+t*line:])
+			places := places[:min(sumRows, last-from)]
+			s.locate(places, 0, from, len(places))
+			if x.halves != nil {
+				halves := unsafe.Slice((*uint16)(unsafe.Pointer(&windows[0])), len(windows))
+				gatherLines(g, halves, valuesOf(padded).halves, places)
+				for p := range places {
+					places[p] = p * size
 				}
+				pointers = pointTo(d.threadHalves(thread, sumRows), halves, places, zeros)
+			} else {
+				gatherLines(g, windows, floats(padded), places)
 			}
+			depth := d.packGradients(thread, a, dy, from, len(places), g.Outs, 0, g.Outs, k.MR)
+			apart := depth*k.MR + gemm.Apart
 			for first := 0; first < size; first += k.NR {
 				columns := min(k.NR, size-first)
-				gemm.Pack(b, windows[first:], depth, columns, k.NR, size, 1)
+				if x.halves != nil {
+					gemm.PackPairs(b, pointers, first, columns, k.NR)
+				} else {
+					gemm.Pack(b, windows[first:], depth, columns, k.NR, size, 1)
+				}
 				for panel := range panelsA {
 					o := panel * k.MR
 					k.Packed(depth, a[panel*apart:], b, sum[o*size+first:], size, min(k.MR, g.Outs-o), columns, add)
@@ -465,6 +559,17 @@ func (d *Device) thinGradients(g *window, dw, dy, x []float32) {
 	})
 	d.addParts(dw, floats(partial))
 	d.Free(partial)
+	d.Free(padded)
+}
+
+// gatherLines copies windows that begin at the given places of what padded makes.
+func gatherLines[T float32 | uint16](g *window, windows, x []T, places []int) {
+	size, line, length := g.Size(), (g.Width+2*g.Padding)*g.Channels, g.Kernel*g.Channels
+	for p, place := range places {
+		for t := range g.Kernel {
+			copy(windows[p*size+t*length:][:length], x[place+t*line:])
+		}
+	}
 }
 
 // addParts adds the parts of a sum in their order.
@@ -517,4 +622,104 @@ func packPlaces(dst, x []float32, places []int, first, n, width int) {
 		gemm.Pack(dst[p*width:], x[places[p]+first:], run, n, width, stride, 1)
 		p += run
 	}
+}
+
+// pairable says that a convolution's channels make whole pairs for the kernels of
+// bfloat16, which the processor has.
+func (g *window) pairable() bool {
+	return gemm.BFloat16() != nil && g.Channels/g.Groups%2 == 0 && g.Outs/g.Groups%2 == 0 && !g.thin()
+}
+
+// inPairs is a sweep that reads pairs of channels.
+func (s sweep) inPairs() sweep {
+	s.channels, s.depth = s.channels/2, s.depth/2
+	return s
+}
+
+// convolveHalf is Convolve of bfloat16.
+func (d *Device) convolveHalf(g *window, y, x, w, bias device.Tensor, c device.Convolution) {
+	switch {
+	case gemm.BFloat16() != nil && g.thin():
+		d.convolveThinHalf(g, y, x, w, bias)
+		return
+	case !g.pairable():
+		d.converted(func(v *conversion) { d.Convolve(v.out(y), v.in(x), v.rounded(w), bias, c) })
+		return
+	}
+	weights := d.Alloc((w.Len() + 1) / 2)
+	narrow, wide := weights.Memory.(*memory).halves(), floats(w)
+	d.spans(len(wide), func(from, to int) { gemm.Narrow(narrow[from:to], wide[from:to]) })
+	s := g.forward().inPairs()
+	s.outStride /= 2
+	taps := s.taps
+	for i := range taps {
+		taps[i].weights /= 2
+	}
+	d.sweepBy(gemm.BFloat16(), &s, valuesOf(y), pairs(valuesOf(x).halves), floats(weights), floats(bias), false)
+	d.Free(weights)
+}
+
+// convolveThinHalf is convolveHalf of few channels: pairs are of a window's line, whose
+// last value may have to be multiplied by 0 to have one beside it.
+func (d *Device) convolveThinHalf(g *window, y, x, w, bias device.Tensor) {
+	padded := d.padded(g, valuesOf(x))
+	line := g.Kernel * g.Channels
+	depth := (line + 1) / 2
+	weights := d.Alloc(g.Outs * g.Kernel * depth)
+	narrow := weights.Memory.(*memory).halves()
+	for i := range g.Outs * g.Kernel {
+		row := narrow[i*2*depth:][:2*depth]
+		row[2*depth-1] = 0
+		gemm.Narrow(row[:line], floats(w)[i*line:][:line])
+	}
+	s := g.forward()
+	s.joinLines(g)
+	s.halves, s.depth, s.outStride = valuesOf(padded).halves, depth, g.Kernel*depth
+	for i := range s.taps {
+		s.taps[i].weights = i * depth
+	}
+	d.sweepBy(gemm.BFloat16(), &s, valuesOf(y), nil, floats(weights), floats(bias), false)
+	d.Free(weights)
+	d.Free(padded)
+}
+
+// dataGradientHalf is ConvolveBackwardData of bfloat16: the sum is over pairs of outputs.
+func (d *Device) dataGradientHalf(g *window, dx, dy, w device.Tensor, c device.Convolution, accumulate bool) {
+	if !g.pairable() {
+		d.converted(func(v *conversion) {
+			to := v.out
+			if accumulate {
+				to = v.changed
+			}
+			d.ConvolveBackwardData(to(dx), v.in(dy), v.rounded(w), c, accumulate)
+		})
+		return
+	}
+	weights, wide, size := d.Alloc(w.Len()/2), floats(w), w.Len()/g.Outs
+	narrow := floats(weights)
+	parallel.For(g.Outs/2, d.threads, func(i int) {
+		gemm.NarrowPairs(narrow[i*size:], wide[2*i*size:][:size], wide[(2*i+1)*size:][:size])
+	})
+	for _, s := range g.backward() {
+		if len(s.taps) == 0 && accumulate {
+			continue
+		}
+		s := s.inPairs()
+		d.sweepBy(gemm.BFloat16(), &s, valuesOf(dx), pairs(valuesOf(dy).halves), floats(weights), nil, accumulate)
+	}
+	d.Free(weights)
+}
+
+// weightGradientsHalf is ConvolveBackwardWeights of bfloat16, but for the bias: the sum is
+// over pairs of windows.
+func (d *Device) weightGradientsHalf(g *window, dw, dy, x device.Tensor, c device.Convolution) {
+	if gemm.BFloat16() == nil {
+		d.converted(func(v *conversion) { d.ConvolveBackwardWeights(dw, device.Tensor{}, v.in(dy), v.in(x), c) })
+		return
+	}
+	if g.thin() {
+		d.thinGradients(gemm.BFloat16(), g, floats(dw), valuesOf(dy), valuesOf(x))
+		return
+	}
+	d.weightGradients(gemm.BFloat16(), g, floats(dw), valuesOf(dy), valuesOf(x))
 }

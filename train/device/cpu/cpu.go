@@ -12,6 +12,7 @@ package cpu
 
 import (
 	"fmt"
+	"unsafe"
 
 	"github.com/seed-436d2970/pixpro/internal/cpu"
 	"github.com/seed-436d2970/pixpro/internal/gemm"
@@ -23,9 +24,10 @@ import (
 // device.FusedLosses.
 type Device struct {
 	threads int
-	free    map[int][]*memory // by capacity
-	scratch []scratch         // one a thread
-	weights []float32         // packed
+	half    bool // activations are bfloat16
+	free    map[kind][]*memory
+	scratch []scratch // one a thread
+	weights []float32 // packed
 	zeros   []float32
 	sums    []float64 // partial sums of reductions
 }
@@ -35,13 +37,29 @@ type scratch struct {
 	floats   []float32
 	copies   []float32
 	pointers []*float32
+	halves   []*uint16
 	places   []int
 }
 
-type memory struct{ data []float32 }
+// memory holds float32, or bfloat16 in pairs.
+type memory struct {
+	data []float32
+	half bool
+}
+
+// kind tells memory apart that is kept for reuse.
+type kind struct {
+	floats int
+	half   bool
+}
 
 // Floats implements device.Memory.
 func (m *memory) Floats() int { return len(m.data) }
+
+// halves are the content as bfloat16.
+func (m *memory) halves() []uint16 {
+	return unsafe.Slice((*uint16)(unsafe.Pointer(unsafe.SliceData(m.data))), 2*len(m.data))
+}
 
 // New returns a device that uses at most the given number of threads, all
 // that the Go runtime does if it is 0.
@@ -49,12 +67,25 @@ func New(threads int) *Device {
 	if threads <= 0 {
 		threads = cpu.Cores()
 	}
-	return &Device{threads: threads, free: map[int][]*memory{}, scratch: make([]scratch, threads)}
+	return &Device{threads: threads, free: map[kind][]*memory{}, scratch: make([]scratch, threads)}
+}
+
+// NewBF16 is New with activations, and factors of convolutions, in bfloat16.
+func NewBF16(threads int) *Device {
+	d := New(threads)
+	d.half = true
+	return d
 }
 
 // Name tells the implementation of matrix products and the threads.
 func (d *Device) Name() string {
-	return fmt.Sprintf("cpu (%d threads, matrix products: %s)", d.threads, gemm.Name())
+	products := gemm.Name()
+	if d.half && gemm.BFloat16() != nil {
+		products = "Go assembly, avx512bf16"
+	} else if d.half {
+		products += ", bf16 emulated"
+	}
+	return fmt.Sprintf("cpu (%d threads, matrix products: %s)", d.threads, products)
 }
 
 // Sync implements device.Device: all work is done when a call returns.
@@ -65,54 +96,88 @@ func (d *Device) Err() error { return nil }
 
 // Close drops the memory kept for reuse.
 func (d *Device) Close() error {
-	d.free, d.scratch, d.sums = map[int][]*memory{}, make([]scratch, d.threads), nil
+	d.free, d.scratch, d.sums = map[kind][]*memory{}, make([]scratch, d.threads), nil
 	d.weights, d.zeros = nil, nil
 	return nil
 }
 
 // Alloc implements device.Device.
 func (d *Device) Alloc(shape ...int) device.Tensor {
-	n := device.Elements(shape)
+	return d.alloc(kind{device.Elements(shape), false}, shape)
+}
+
+// AllocActivation implements device.Device.
+func (d *Device) AllocActivation(shape ...int) device.Tensor {
+	if !d.half {
+		return d.Alloc(shape...)
+	}
+	return d.alloc(kind{(device.Elements(shape) + 1) / 2, true}, shape)
+}
+
+func (d *Device) alloc(k kind, shape []int) device.Tensor {
 	t := device.Tensor{Shape: shape}
-	if kept := d.free[n]; len(kept) > 0 {
+	if kept := d.free[k]; len(kept) > 0 {
 		t.Memory = kept[len(kept)-1]
-		d.free[n] = kept[:len(kept)-1]
+		d.free[k] = kept[:len(kept)-1]
 	} else {
-		t.Memory = &memory{make([]float32, n)}
+		t.Memory = &memory{make([]float32, k.floats), k.half}
 	}
 	return t
 }
 
-// AllocActivation implements device.Device: all tensors are float32.
-func (d *Device) AllocActivation(shape ...int) device.Tensor { return d.Alloc(shape...) }
-
 // Free implements device.Device.
 func (d *Device) Free(t device.Tensor) {
 	if m, ok := t.Memory.(*memory); ok {
-		d.free[len(m.data)] = append(d.free[len(m.data)], m)
+		k := kind{len(m.data), m.half}
+		d.free[k] = append(d.free[k], m)
 	}
 }
 
 // Zero implements device.Device.
-func (d *Device) Zero(t device.Tensor) { clear(floats(t)) }
+func (d *Device) Zero(t device.Tensor) {
+	v := valuesOf(t)
+	clear(v.floats)
+	clear(v.halves)
+}
 
 // Upload implements device.Device.
 func (d *Device) Upload(dst device.Tensor, src []float32) {
 	mustBe(dst.Len() == len(src), "upload of %d floats to %v", len(src), dst.Shape)
-	copy(floats(dst), src)
+	if v := valuesOf(dst); v.halves != nil {
+		gemm.Narrow(v.halves, src)
+	} else {
+		copy(v.floats, src)
+	}
 }
 
 // Download implements device.Device.
 func (d *Device) Download(dst []float32, src device.Tensor) {
 	mustBe(src.Len() == len(dst), "download of %v to %d floats", src.Shape, len(dst))
-	copy(dst, floats(src))
+	if v := valuesOf(src); v.halves != nil {
+		gemm.Widen(dst, v.halves)
+	} else {
+		copy(dst, v.floats)
+	}
 }
 
 // Add implements device.Device.
 func (d *Device) Add(dst, src device.Tensor) {
 	mustBe(dst.Len() == src.Len(), "sum of %v and %v", dst.Shape, src.Shape)
-	a, b := floats(dst), floats(src)
-	d.spans(len(a), func(from, to int) { addTo(a[from:to], b[from:to]) })
+	mustBe(isHalf(dst) == isHalf(src), "sum of float32 and bfloat16")
+	a, b := valuesOf(dst), valuesOf(src)
+	d.spans(dst.Len(), func(from, to int) {
+		if a.halves == nil {
+			addTo(a.floats[from:to], b.floats[from:to])
+			return
+		}
+		var x, y [1024]float32
+		for at := from; at < to; at += len(x) {
+			end := min(to, at+len(x))
+			sum := a.load(x[:], at, end)
+			addTo(sum, b.load(y[:], at, end))
+			a.store(sum, at)
+		}
+	})
 }
 
 // UploadViews implements device.Device.
@@ -127,11 +192,20 @@ func (d *Device) UploadViews(dst device.Tensor, views [2][]uint8, mean, std [3]f
 			table[c][v] = float32((float64(v)/255 - mean[c]) / std[c])
 		}
 	}
-	out := floats(dst)
+	out := valuesOf(dst)
 	parallel.For(2*images, d.threads, func(i int) {
-		image := out[i*area*3:][:area*3]
 		for c := range table {
 			plane := views[i/images][(i%images*3+c)*area:][:area]
+			if out.halves != nil {
+				var half [256]uint16
+				gemm.Narrow(half[:], table[c][:])
+				image := out.halves[i*area*3:][:area*3]
+				for p, v := range plane {
+					image[p*3+c] = half[v]
+				}
+				continue
+			}
+			image := out.floats[i*area*3:][:area*3]
 			for p, v := range plane {
 				image[p*3+c] = table[c][v]
 			}
@@ -144,12 +218,14 @@ var (
 	_ device.FusedLosses = (*Device)(nil)
 )
 
-// floats is a tensor's content.
+// floats is a float32 tensor's content.
 func floats(t device.Tensor) []float32 {
 	if !t.Exists() {
 		return nil
 	}
-	return t.Memory.(*memory).data[:t.Len()]
+	m := t.Memory.(*memory)
+	mustBe(!m.half, "bfloat16 %v for float32", t.Shape)
+	return m.data[:t.Len()]
 }
 
 // mustBe panics with a programmer's error unless ok.
@@ -172,12 +248,15 @@ func (d *Device) threadScratch(thread, n int) []float32 {
 	return grown(&d.scratch[thread].floats, n)
 }
 
-// threadCopies, threadPointers and threadPlaces are such memory for other things.
+// threadCopies, threadPointers, threadHalves and threadPlaces are such memory for other
+// things.
 func (d *Device) threadCopies(thread, n int) []float32 { return grown(&d.scratch[thread].copies, n) }
 
 func (d *Device) threadPointers(thread, n int) []*float32 {
 	return grown(&d.scratch[thread].pointers, n)
 }
+
+func (d *Device) threadHalves(thread, n int) []*uint16 { return grown(&d.scratch[thread].halves, n) }
 
 func (d *Device) threadPlaces(thread, n int) []int { return grown(&d.scratch[thread].places, n) }
 

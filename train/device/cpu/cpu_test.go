@@ -16,3 +16,12 @@ func TestDevice(t *testing.T) {
 		})
 	}
 }
+
+// TestBF16 has inputs that bfloat16 holds, so that only results are rounded.
+func TestBF16(t *testing.T) {
+	for _, threads := range []int{1, 2, 5} {
+		t.Run(fmt.Sprintf("%d threads", threads), func(t *testing.T) {
+			devicetest.RunWithin(t, 1e-2, 8, func() device.Device { return cpu.NewBF16(threads) })
+		})
+	}
+}

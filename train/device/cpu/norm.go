@@ -16,12 +16,12 @@ const normalizeEpsilon = 1e-12
 // sums. Rows are cut into chunks whose size depends on the shape alone, so
 // that the result does not depend on the number of threads. The result is
 // valid until the next reduction.
-func (d *Device) chunked(rows, columns, values int, sum func(partial []float64, from, to int)) []float64 {
+func (d *Device) chunked(rows, columns, values int, sum func(thread int, partial []float64, from, to int)) []float64 {
 	chunk := max(1, (1<<15)/columns)
 	chunks := max(1, (rows+chunk-1)/chunk)
 	partial := d.partialSums(chunks * values)
-	parallel.For(chunks, d.threads, func(i int) {
-		sum(partial[i*values:(i+1)*values], i*chunk, min(rows, (i+1)*chunk))
+	parallel.ForWorker(chunks, d.threads, func(thread, i int) {
+		sum(thread, partial[i*values:(i+1)*values], i*chunk, min(rows, (i+1)*chunk))
 	})
 	total := partial[:values]
 	for i := 1; i < chunks; i++ {
@@ -32,10 +32,11 @@ func (d *Device) chunked(rows, columns, values int, sum func(partial []float64, 
 	return total
 }
 
-func (d *Device) addColumnSums(dst, src []float32, rows, columns int) {
-	total := d.chunked(rows, columns, columns, func(partial []float64, from, to int) {
+func (d *Device) addColumnSums(dst []float32, src values, rows, columns int) {
+	total := d.chunked(rows, columns, columns, func(thread int, partial []float64, from, to int) {
+		buffer := d.threadScratch(thread, columns)
 		for r := from; r < to; r++ {
-			for c, v := range src[r*columns:][:columns] {
+			for c, v := range src.load(buffer, r*columns, (r+1)*columns) {
 				partial[c] += float64(v)
 			}
 		}
@@ -57,9 +58,13 @@ func (d *Device) BatchNorm(y, x, residual device.Tensor, b *device.BatchNorm) {
 	scale, shift := make([]float32, c), make([]float32, c)
 	for v := range b.Views {
 		from, to := v*rows*c, (v+1)*rows*c
-		xs := floats(x)[from:to]
-		sums := d.chunked(rows, c, 2*c, func(partial []float64, from, to int) {
-			sumAndSquares(partial[:c], partial[c:], xs[from*c:to*c])
+		xs := valuesOf(x).part(from, to)
+		sums := d.chunked(rows, c, 2*c, func(thread int, partial []float64, from, to int) {
+			if normSums(partial[:c], partial[c:], xs.part(from*c, to*c), c) {
+				return
+			}
+			buffer := d.threadScratch(thread, (to-from)*c)
+			sumAndSquares(partial[:c], partial[c:], xs.load(buffer, from*c, to*c))
 		})
 		mean, invStd := floats(b.SavedMean)[v*c:][:c], floats(b.SavedInvStd)[v*c:][:c]
 		runningMean, runningVar := floats(b.RunningMean), floats(b.RunningVar)
@@ -78,7 +83,7 @@ func (d *Device) BatchNorm(y, x, residual device.Tensor, b *device.BatchNorm) {
 			runningMean[i] += float32(b.RunningMomentum * (m - float64(runningMean[i])))
 			runningVar[i] += float32(b.RunningMomentum * (unbiased - float64(runningVar[i])))
 		}
-		d.scaleShift(floats(y)[from:to], xs, part(residual, from, to), scale, shift, b.ReLU)
+		d.scaleShift(valuesOf(y).part(from, to), xs, valuesOf(residual).part(from, to), rows, scale, shift, b.ReLU)
 	}
 }
 
@@ -93,30 +98,40 @@ func (d *Device) BatchNormInference(y, x, residual device.Tensor, b *device.Batc
 		scale[i] = float32(float64(weight[i]) * inv)
 		shift[i] = float32(float64(bias[i]) - float64(mean[i])*float64(weight[i])*inv)
 	}
-	d.scaleShift(floats(y), floats(x), floats(residual), scale, shift, b.ReLU)
+	d.scaleShift(valuesOf(y), valuesOf(x), valuesOf(residual), x.Rows(), scale, shift, b.ReLU)
 }
 
-// part is a range of a tensor's content, nil if the tensor is absent.
-func part(t device.Tensor, from, to int) []float32 {
-	if !t.Exists() {
-		return nil
-	}
-	return floats(t)[from:to]
-}
-
-// scaleShift computes y = x*scale + shift per channel, plus residual if it is
-// not nil, then ReLU if asked for.
-func (d *Device) scaleShift(y, x, residual []float32, scale, shift []float32, relu bool) {
+// scaleShift computes y = x*scale + shift per channel, plus residual if there is one, then
+// ReLU if asked for.
+func (d *Device) scaleShift(y, x, residual values, rows int, scale, shift []float32, relu bool) {
 	c := len(scale)
-	d.spans(len(x)/c*c, func(from, to int) {
-		from, to = from/c*c, to/c*c
-		for at := from; at < to; at += c {
-			var r []float32
-			if residual != nil {
-				r = residual[at : at+c]
-			}
-			scaleShiftRow(y[at:at+c], x[at:at+c], r, scale, shift, relu)
+	d.blocks(rows, c, func(thread, from, to int) {
+		if normApply(y.part(from*c, to*c), x.part(from*c, to*c), residual.part(from*c, to*c), scale, shift, relu) {
+			return
 		}
+		buffer := d.threadScratch(thread, 3*(to-from)*c)
+		n := (to - from) * c
+		in, out := x.load(buffer[:n], from*c, to*c), y.room(buffer[n:2*n], from*c, to*c)
+		var more []float32
+		if residual.exist() {
+			more = residual.load(buffer[2*n:], from*c, to*c)
+		}
+		for at := 0; at < n; at += c {
+			var r []float32
+			if more != nil {
+				r = more[at : at+c]
+			}
+			scaleShiftRow(out[at:at+c], in[at:at+c], r, scale, shift, relu)
+		}
+		y.store(out, from*c)
+	})
+}
+
+// blocks calls body for parts of the rows, of about 64 KiB of float32 each.
+func (d *Device) blocks(rows, columns int, body func(thread, from, to int)) {
+	each := max(1, (1<<14)/columns)
+	parallel.ForWorker((rows+each-1)/each, d.threads, func(thread, i int) {
+		body(thread, i*each, min(rows, (i+1)*each))
 	})
 }
 
@@ -135,19 +150,24 @@ func (d *Device) BatchNormBackward(dx, dy, x, y device.Tensor, b *device.BatchNo
 	k := make([]float32, 3*c) // dx = k0 dy + k1 (x - mean) + k2
 	for v := range b.Views {
 		from, to := v*rows*c, (v+1)*rows*c
-		xs, dys, dxs := floats(x)[from:to], floats(dy)[from:to], floats(dx)[from:to]
+		xs, dys, dxs := valuesOf(x).part(from, to), valuesOf(dy).part(from, to), valuesOf(dx).part(from, to)
 		mean, invStd := floats(b.SavedMean)[v*c:][:c], floats(b.SavedInvStd)[v*c:][:c]
-		var ys []float32
+		var ys values
 		if b.ReLU {
-			ys = floats(y)[from:to]
+			ys = valuesOf(y).part(from, to)
 		}
-		sums := d.chunked(rows, c, 2*c, func(partial []float64, from, to int) {
+		sums := d.chunked(rows, c, 2*c, func(thread int, partial []float64, from, to int) {
+			if normBackwardSums(partial[:c], partial[c:], dys.part(from*c, to*c), xs.part(from*c, to*c), ys.part(from*c, to*c), mean) {
+				return
+			}
+			buffer := d.threadScratch(thread, 3*c)
 			for at := from * c; at < to*c; at += c {
-				grad := dys[at : at+c]
-				if ys != nil {
-					maskRow(grad, ys[at:at+c])
+				grad := dys.load(buffer[:c], at, at+c)
+				if ys.exist() {
+					maskRow(grad, ys.load(buffer[c:2*c], at, at+c))
+					dys.store(grad, at)
 				}
-				sumGradRow(partial[:c], partial[c:], grad, xs[at:at+c], mean)
+				sumGradRow(partial[:c], partial[c:], grad, xs.load(buffer[2*c:], at, at+c), mean)
 			}
 		})
 		n := float64(rows)
@@ -161,16 +181,27 @@ func (d *Device) BatchNormBackward(dx, dy, x, y device.Tensor, b *device.BatchNo
 			k[c+i] = float32(-w * inv * sumHat / n)
 			k[2*c+i] = float32(-w * sum / n)
 		}
-		d.spans(rows, func(from, to int) {
-			for at := from * c; at < to*c; at += c {
-				combineRow(dxs[at:at+c], dys[at:at+c], xs[at:at+c], mean, k[:c], k[c:2*c], k[2*c:])
+		d.blocks(rows, c, func(thread, from, to int) {
+			if normBackward(dxs.part(from*c, to*c), dys.part(from*c, to*c), xs.part(from*c, to*c), mean, k[:c], k[c:2*c], k[2*c:]) {
+				return
 			}
+			n := (to - from) * c
+			buffer := d.threadScratch(thread, 3*n)
+			grad, in, out := dys.load(buffer[:n], from*c, to*c), xs.load(buffer[n:2*n], from*c, to*c), dxs.room(buffer[2*n:], from*c, to*c)
+			for at := 0; at < n; at += c {
+				combineRow(out[at:at+c], grad[at:at+c], in[at:at+c], mean, k[:c], k[c:2*c], k[2*c:])
+			}
+			dxs.store(out, from*c)
 		})
 	}
 }
 
 // Normalize implements device.Device.
 func (d *Device) Normalize(y, norms, x device.Tensor) {
+	if isHalf(x) {
+		d.converted(func(c *conversion) { d.Normalize(y, norms, c.in(x)) })
+		return
+	}
 	c := x.Channels()
 	xs, ys, ns := floats(x), floats(y), floats(norms)
 	mustBe(len(ns) == x.Rows() && len(ys) == len(xs), "lengths %v of rows of %v", norms.Shape, x.Shape)
@@ -195,6 +226,10 @@ func (d *Device) Normalize(y, norms, x device.Tensor) {
 // NormalizeBackward implements device.Device: dx = (dy - y (y . dy)) / |x|, or
 // dy / epsilon below it, where y is linear in x.
 func (d *Device) NormalizeBackward(dx, dy, y, norms device.Tensor) {
+	if isHalf(dx) {
+		d.converted(func(c *conversion) { d.NormalizeBackward(c.out(dx), dy, y, norms) })
+		return
+	}
 	c := y.Channels()
 	ys, dys, dxs, ns := floats(y), floats(dy), floats(dx), floats(norms)
 	d.spans(len(ns), func(from, to int) {

@@ -12,7 +12,7 @@ func (d *Device) Update(p, buffer, g device.Tensor, u device.Update) {
 	mustBe(len(ps) == len(gs) && len(ps) == len(bs), "update of %v by %v", p.Shape, g.Shape)
 	decay, scale := u.WeightDecay, 1.0
 	if u.Adapt {
-		sums := d.chunked(len(ps), 1, 2, func(partial []float64, from, to int) {
+		sums := d.chunked(len(ps), 1, 2, func(_ int, partial []float64, from, to int) {
 			var lengths [2][sumLanes]float64
 			squareLengths(&lengths, ps[from:to], gs[from:to], decay)
 			for i, l := range lengths {

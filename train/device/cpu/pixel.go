@@ -58,6 +58,10 @@ func (m maps) products(c, a, b []float32) {
 
 // Propagate implements device.Device.
 func (d *Device) Propagate(y, cosines, u, g device.Tensor, p device.Propagation) {
+	if isHalf(y) || isHalf(g) {
+		d.converted(func(c *conversion) { d.Propagate(c.out(y), cosines, u, c.in(g), p) })
+		return
+	}
 	m := newMaps(u)
 	hw := m.cells * m.cells
 	mustBe(cosines.Len() == m.images*hw && y.Len() == u.Len() && g.Len() == u.Len(), "propagation of %v to %v", u.Shape, y.Shape)
@@ -78,6 +82,10 @@ func (d *Device) Propagate(y, cosines, u, g device.Tensor, p device.Propagation)
 // image's cells and c their cosines: dg = s' dy, dc = (dy g') ds/dc, and u
 // stands on both sides of c = u u', so du = (dc + dc') u.
 func (d *Device) PropagateBackward(du, dg, dy, cosines, u, g device.Tensor, p device.Propagation) {
+	if isHalf(dy) || isHalf(dg) {
+		d.converted(func(c *conversion) { d.PropagateBackward(du, c.out(dg), c.in(dy), cosines, u, c.in(g), p) })
+		return
+	}
 	m := newMaps(u)
 	hw := m.cells * m.cells
 	cs := floats(cosines)

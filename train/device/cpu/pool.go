@@ -9,6 +9,10 @@ import (
 
 // MaxPool implements device.Device.
 func (d *Device) MaxPool(y, x device.Tensor, c device.Convolution) {
+	if isHalf(x) {
+		d.converted(func(v *conversion) { d.MaxPool(v.out(y), v.in(x), c) })
+		return
+	}
 	g := newWindow(x, y, c)
 	xs, ys := floats(x), floats(y)
 	ch := g.Channels
@@ -30,6 +34,10 @@ func (d *Device) MaxPool(y, x device.Tensor, c device.Convolution) {
 // MaxPoolBackward implements device.Device. The place of a maximum is found
 // again instead of being stored.
 func (d *Device) MaxPoolBackward(dx, dy, x, y device.Tensor, c device.Convolution) {
+	if isHalf(x) {
+		d.converted(func(v *conversion) { d.MaxPoolBackward(v.out(dx), v.in(dy), v.in(x), v.in(y), c) })
+		return
+	}
 	g := newWindow(dx, dy, c)
 	dxs, dys, xs, ys := floats(dx), floats(dy), floats(x), floats(y)
 	ch, perImage := g.Channels, g.OutHeight*g.OutWidth
@@ -50,6 +58,10 @@ func (d *Device) MaxPoolBackward(dx, dy, x, y device.Tensor, c device.Convolutio
 
 // AveragePool implements device.Device.
 func (d *Device) AveragePool(y, x device.Tensor, c device.Convolution) {
+	if isHalf(x) {
+		d.converted(func(v *conversion) { d.AveragePool(v.out(y), v.in(x), c) })
+		return
+	}
 	g := newWindow(x, y, c)
 	xs, ys := floats(x), floats(y)
 	ch, share := g.Channels, 1/float32(c.Kernel*c.Kernel)
@@ -71,6 +83,10 @@ func (d *Device) AveragePool(y, x device.Tensor, c device.Convolution) {
 
 // AveragePoolBackward implements device.Device.
 func (d *Device) AveragePoolBackward(dx, dy device.Tensor, c device.Convolution) {
+	if isHalf(dx) {
+		d.converted(func(v *conversion) { d.AveragePoolBackward(v.out(dx), v.in(dy), c) })
+		return
+	}
 	g := newWindow(dx, dy, c)
 	dxs, dys := floats(dx), floats(dy)
 	ch, perImage, share := g.Channels, g.OutHeight*g.OutWidth, 1/float32(c.Kernel*c.Kernel)

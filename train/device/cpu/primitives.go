@@ -58,6 +58,10 @@ func (d *Device) Combine(y device.Tensor, alpha float64, a device.Tensor, beta f
 func (d *Device) Copy(dst device.Tensor, to device.Place, src device.Tensor, from device.Place, rows, columns int) {
 	to.CheckBlock(dst, rows, columns)
 	from.CheckBlock(src, rows, columns)
+	if isHalf(dst) || isHalf(src) {
+		d.converted(func(c *conversion) { d.Copy(c.changed(dst), to, c.in(src), from, rows, columns) })
+		return
+	}
 	ds, ss, wide, high := floats(dst), floats(src), dst.Channels(), src.Channels()
 	d.rows(rows, columns, func(r int) {
 		copy(ds[(to.Row+r)*wide+to.Column:][:columns], ss[(from.Row+r)*high+from.Column:][:columns])
@@ -79,6 +83,10 @@ func (d *Device) rows(rows, columns int, body func(r int)) {
 
 // ReLU implements device.Device.
 func (d *Device) ReLU(y, x device.Tensor) {
+	if isHalf(x) {
+		d.converted(func(c *conversion) { d.ReLU(c.out(y), c.in(x)) })
+		return
+	}
 	mustBe(y.Len() == x.Len(), "ReLU of %v to %v", x.Shape, y.Shape)
 	ys, xs := floats(y), floats(x)
 	d.spans(len(xs), func(from, to int) {
@@ -90,6 +98,10 @@ func (d *Device) ReLU(y, x device.Tensor) {
 
 // ReLUBackward implements device.Device.
 func (d *Device) ReLUBackward(dx, dy, y device.Tensor) {
+	if isHalf(y) {
+		d.converted(func(c *conversion) { d.ReLUBackward(c.out(dx), c.in(dy), c.in(y)) })
+		return
+	}
 	mustBe(dx.Len() == y.Len() && dy.Len() == y.Len(), "gradient of ReLU of %v", y.Shape)
 	dxs, dys, ys := floats(dx), floats(dy), floats(y)
 	d.spans(len(ys), func(from, to int) {
@@ -105,6 +117,10 @@ func (d *Device) ReLUBackward(dx, dy, y device.Tensor) {
 
 // Upsample implements device.Device.
 func (d *Device) Upsample(y, x device.Tensor) {
+	if isHalf(x) {
+		d.converted(func(c *conversion) { d.Upsample(c.out(y), c.in(x)) })
+		return
+	}
 	factor := device.UpsampleFactor(y, x)
 	ys, xs, c := floats(y), floats(x), x.Channels()
 	height, width := y.Shape[1], y.Shape[2]
@@ -117,6 +133,10 @@ func (d *Device) Upsample(y, x device.Tensor) {
 
 // UpsampleBackward implements device.Device.
 func (d *Device) UpsampleBackward(dx, dy device.Tensor) {
+	if isHalf(dx) {
+		d.converted(func(c *conversion) { d.UpsampleBackward(c.out(dx), c.in(dy)) })
+		return
+	}
 	factor := device.UpsampleFactor(dy, dx)
 	dxs, dys, c := floats(dx), floats(dy), dx.Channels()
 	height, width := dx.Shape[1], dx.Shape[2]

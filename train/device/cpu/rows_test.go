@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+
+	"github.com/seed-436d2970/pixpro/internal/gemm"
 )
 
 // TestRowsEqualPortable compares the loops over channels with their portable
@@ -139,4 +141,109 @@ func same32(a, b float32) bool {
 
 func same64(a, b float64) bool {
 	return math.Float64bits(a) == math.Float64bits(b) || a != a && b != b
+}
+
+// TestNormsEqualPortable compares the loops of batch normalisation in assembly with rows of
+// the portable ones, bit for bit, in float32 and in bfloat16.
+func TestNormsEqualPortable(t *testing.T) {
+	if !assembled(16) {
+		t.Skip("no assembly for batch norms at this level")
+	}
+	rng := rand.New(rand.NewPCG(11, 12))
+	for _, c := range []int{16, 48, 80} {
+		for _, rows := range []int{1, 2, 7} {
+			for _, half := range []bool{false, true} {
+				make32 := func(n int) []float32 {
+					s := make([]float32, n)
+					for i := range s {
+						switch rng.IntN(12) {
+						case 0:
+							s[i] = float32(math.Copysign(0, float64(rng.IntN(2))-0.5))
+						case 1:
+							s[i] = float32(math.NaN())
+						default:
+							s[i] = float32(rng.NormFloat64())
+						}
+					}
+					return s
+				}
+				some := func() values { // with what must not be touched behind
+					s := make32(rows*c + 1)
+					if !half {
+						return values{floats: s[:rows*c]}
+					}
+					h := make([]uint16, len(s))
+					gemm.Narrow(h, s)
+					return values{halves: h[:rows*c]}
+				}
+				copyOf := func(v values) values {
+					return values{slices.Clone(v.floats[:min(1, len(v.floats))*(rows*c+1)]), slices.Clone(v.halves[:min(1, len(v.halves))*(rows*c+1)])}.part(0, rows*c)
+				}
+				same := func(what string, got, want values) {
+					t.Helper()
+					if half {
+						if !slices.Equal(got.halves[:rows*c+1], want.halves[:rows*c+1]) {
+							t.Fatalf("%s of %d rows of %d bfloat16 differs from the portable version", what, rows, c)
+						}
+					} else if !slices.EqualFunc(got.floats[:rows*c+1], want.floats[:rows*c+1], same32) {
+						t.Fatalf("%s of %d rows of %d float32 differs from the portable version", what, rows, c)
+					}
+				}
+				x, y, dy := some(), some(), some()
+				a, b, k2, mean := make32(c), make32(c), make32(c), make32(c)
+				buffer := make([]float32, 4*c)
+
+				got, want := make([]float64, 2*c), make([]float64, 2*c)
+				normSums(got[:c], got[c:], x, c)
+				for r := range rows {
+					sumAndSquaresGeneric(want[:c], want[c:], x.load(buffer, r*c, (r+1)*c))
+				}
+				if !slices.EqualFunc(got, want, same64) {
+					t.Fatalf("sums of %d rows of %d, bfloat16 %v, differ from the portable version", rows, c, half)
+				}
+				for _, relu := range []bool{false, true} {
+					for _, residual := range []values{{}, dy} {
+						out, ref := copyOf(y), copyOf(y)
+						normApply(out, x, residual, a, b, relu)
+						for r := range rows {
+							var more []float32
+							if residual.exist() {
+								more = residual.load(buffer[c:2*c], r*c, (r+1)*c)
+							}
+							row := ref.room(buffer[2*c:3*c], r*c, (r+1)*c)
+							scaleShiftRowGeneric(row, x.load(buffer[:c], r*c, (r+1)*c), more, a, b, relu)
+							ref.store(row, r*c)
+						}
+						same("y", out, ref)
+					}
+				}
+				for _, mask := range []values{{}, y} {
+					clear(got)
+					clear(want)
+					out, ref := copyOf(dy), copyOf(dy)
+					normBackwardSums(got[:c], got[c:], out, x, mask, mean)
+					for r := range rows {
+						grad := ref.load(buffer[:c], r*c, (r+1)*c)
+						if mask.exist() {
+							maskRowGeneric(grad, mask.load(buffer[c:2*c], r*c, (r+1)*c))
+							ref.store(grad, r*c)
+						}
+						sumGradRowGeneric(want[:c], want[c:], grad, x.load(buffer[2*c:3*c], r*c, (r+1)*c), mean)
+					}
+					if !slices.EqualFunc(got, want, same64) {
+						t.Fatalf("sums of gradients of %d rows of %d, bfloat16 %v, differ from the portable version", rows, c, half)
+					}
+					same("masked dy", out, ref)
+				}
+				out, ref := copyOf(y), copyOf(y)
+				normBackward(out, dy, x, mean, a, b, k2)
+				for r := range rows {
+					row := ref.room(buffer[2*c:3*c], r*c, (r+1)*c)
+					combineRowGeneric(row, dy.load(buffer[:c], r*c, (r+1)*c), x.load(buffer[c:2*c], r*c, (r+1)*c), mean, a, b, k2)
+					ref.store(row, r*c)
+				}
+				same("dx", out, ref)
+			}
+		}
+	}
 }

@@ -33,3 +33,27 @@ func transformWeightsAVX2(dst *float32, stride int, w *float32, tap int, vectors
 
 //go:noescape
 func addWeightGradientAVX2(dw *float32, tap int, u *float32, stride int, vectors int)
+
+//go:noescape
+func normSumsFloat32(sums *float64, squares *float64, x *float32, rows int, vectors int)
+
+//go:noescape
+func normApplyFloat32(y *float32, x *float32, residual *float32, scale *float32, shift *float32, rows int, vectors int, relu bool)
+
+//go:noescape
+func normBackwardSumsFloat32(sums *float64, products *float64, dy *float32, x *float32, y *float32, mean *float32, rows int, vectors int)
+
+//go:noescape
+func normBackwardFloat32(dx *float32, dy *float32, x *float32, mean *float32, k0 *float32, k1 *float32, k2 *float32, rows int, vectors int)
+
+//go:noescape
+func normSumsBFloat16(sums *float64, squares *float64, x *uint16, rows int, vectors int)
+
+//go:noescape
+func normApplyBFloat16(y *uint16, x *uint16, residual *uint16, scale *float32, shift *float32, rows int, vectors int, relu bool)
+
+//go:noescape
+func normBackwardSumsBFloat16(sums *float64, products *float64, dy *uint16, x *uint16, y *uint16, mean *float32, rows int, vectors int)
+
+//go:noescape
+func normBackwardBFloat16(dx *uint16, dy *uint16, x *uint16, mean *float32, k0 *float32, k1 *float32, k2 *float32, rows int, vectors int)

@@ -988,3 +988,430 @@ channels:
 	JNE     channels
 	VZEROUPPER
 	RET
+
+// func normSumsFloat32(sums *float64, squares *float64, x *float32, rows int, vectors int)
+// Requires: AVX, AVX512F
+TEXT ·normSumsFloat32(SB), NOSPLIT, $0-40
+	MOVQ   sums+0(FP), AX
+	MOVQ   squares+8(FP), BX
+	MOVQ   x+16(FP), CX
+	MOVQ   rows+24(FP), DX
+	MOVQ   vectors+32(FP), SI
+	IMUL3Q $+64, SI, DI
+
+channels:
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	MOVQ   CX, R8
+	MOVQ   DX, R9
+
+row:
+	VMOVUPS       (R8), Z4
+	VCVTPS2PD     Y4, Z5
+	VEXTRACTF64X4 $0x01, Z4, Y6
+	VCVTPS2PD     Y6, Z6
+	VADDPD        Z5, Z0, Z0
+	VADDPD        Z6, Z1, Z1
+	VFMADD231PD   Z5, Z5, Z2
+	VFMADD231PD   Z6, Z6, Z3
+	ADDQ          DI, R8
+	DECQ          R9
+	JNE           row
+	VADDPD        (AX), Z0, Z0
+	VADDPD        64(AX), Z1, Z1
+	VMOVUPS       Z0, (AX)
+	VMOVUPS       Z1, 64(AX)
+	VADDPD        (BX), Z2, Z2
+	VADDPD        64(BX), Z3, Z3
+	VMOVUPS       Z2, (BX)
+	VMOVUPS       Z3, 64(BX)
+	ADDQ          $0x40, CX
+	ADDQ          $+128, AX
+	ADDQ          $+128, BX
+	DECQ          SI
+	JNE           channels
+	VZEROUPPER
+	RET
+
+// func normApplyFloat32(y *float32, x *float32, residual *float32, scale *float32, shift *float32, rows int, vectors int, relu bool)
+// Requires: AVX, AVX512F
+TEXT ·normApplyFloat32(SB), NOSPLIT, $0-57
+	MOVQ   y+0(FP), BX
+	MOVQ   x+8(FP), CX
+	MOVQ   residual+16(FP), DX
+	MOVQ   scale+24(FP), SI
+	MOVQ   shift+32(FP), DI
+	MOVQ   rows+40(FP), R8
+	MOVB   relu+56(FP), R12
+	VPXORD Z7, Z7, Z7
+	XORQ   R10, R10
+
+row:
+	XORQ R11, R11
+	MOVQ vectors+48(FP), R9
+
+channels:
+	VMOVUPS (CX)(R10*1), Z0
+	VMULPS  (SI)(R11*1), Z0, Z0
+	VADDPS  (DI)(R11*1), Z0, Z0
+	TESTQ   DX, DX
+	JE      alone
+	VMOVUPS (DX)(R10*1), Z1
+	VADDPS  Z1, Z0, Z0
+
+alone:
+	TESTB  R12, R12
+	JE     linear
+	VMAXPS Z0, Z7, Z0
+
+linear:
+	VMOVUPS Z0, (BX)(R10*1)
+	ADDQ    $0x40, R10
+	ADDQ    $0x40, R11
+	DECQ    R9
+	JNE     channels
+	DECQ    R8
+	JNE     row
+	VZEROUPPER
+	RET
+
+// func normBackwardSumsFloat32(sums *float64, products *float64, dy *float32, x *float32, y *float32, mean *float32, rows int, vectors int)
+// Requires: AVX, AVX512F
+TEXT ·normBackwardSumsFloat32(SB), NOSPLIT, $0-64
+	MOVQ   sums+0(FP), BX
+	MOVQ   products+8(FP), CX
+	MOVQ   dy+16(FP), DX
+	MOVQ   x+24(FP), SI
+	MOVQ   y+32(FP), DI
+	MOVQ   mean+40(FP), R8
+	MOVQ   vectors+56(FP), R9
+	IMUL3Q $+64, R9, R10
+	VPXORD Z16, Z16, Z16
+
+channels:
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VMOVUPS (R8), Z17
+	XORQ    R11, R11
+	MOVQ    rows+48(FP), R12
+
+row:
+	VMOVUPS   (DX)(R11*1), Z4
+	TESTQ     DI, DI
+	JE        whole
+	VMOVUPS   (DI)(R11*1), Z5
+	VCMPPS    $0x02, Z16, Z5, K2
+	VMOVDQA32 Z16, K2, Z4
+	VMOVUPS   Z4, (DX)(R11*1)
+
+whole:
+	VMOVUPS       (SI)(R11*1), Z5
+	VSUBPS        Z17, Z5, Z5
+	VCVTPS2PD     Y4, Z6
+	VEXTRACTF64X4 $0x01, Z4, Y7
+	VCVTPS2PD     Y7, Z7
+	VCVTPS2PD     Y5, Z8
+	VEXTRACTF64X4 $0x01, Z5, Y9
+	VCVTPS2PD     Y9, Z9
+	VADDPD        Z6, Z0, Z0
+	VADDPD        Z7, Z1, Z1
+	VFMADD231PD   Z6, Z8, Z2
+	VFMADD231PD   Z7, Z9, Z3
+	ADDQ          R10, R11
+	DECQ          R12
+	JNE           row
+	VADDPD        (BX), Z0, Z0
+	VADDPD        64(BX), Z1, Z1
+	VMOVUPS       Z0, (BX)
+	VMOVUPS       Z1, 64(BX)
+	VADDPD        (CX), Z2, Z2
+	VADDPD        64(CX), Z3, Z3
+	VMOVUPS       Z2, (CX)
+	VMOVUPS       Z3, 64(CX)
+	ADDQ          $0x40, DX
+	ADDQ          $0x40, SI
+	TESTQ         DI, DI
+	JE            none
+	ADDQ          $0x40, DI
+
+none:
+	ADDQ $0x40, R8
+	ADDQ $+128, BX
+	ADDQ $+128, CX
+	DECQ R9
+	JNE  channels
+	VZEROUPPER
+	RET
+
+// func normBackwardFloat32(dx *float32, dy *float32, x *float32, mean *float32, k0 *float32, k1 *float32, k2 *float32, rows int, vectors int)
+// Requires: AVX, AVX512F
+TEXT ·normBackwardFloat32(SB), NOSPLIT, $0-72
+	MOVQ dx+0(FP), BX
+	MOVQ dy+8(FP), CX
+	MOVQ x+16(FP), DX
+	MOVQ mean+24(FP), SI
+	MOVQ k0+32(FP), DI
+	MOVQ k1+40(FP), R8
+	MOVQ k2+48(FP), R9
+	MOVQ rows+56(FP), R10
+	XORQ R12, R12
+
+row:
+	XORQ R13, R13
+	MOVQ vectors+64(FP), R11
+
+channels:
+	VMOVUPS (CX)(R12*1), Z0
+	VMOVUPS (DX)(R12*1), Z1
+	VMULPS  (DI)(R13*1), Z0, Z0
+	VSUBPS  (SI)(R13*1), Z1, Z1
+	VMULPS  (R8)(R13*1), Z1, Z1
+	VADDPS  Z1, Z0, Z0
+	VADDPS  (R9)(R13*1), Z0, Z0
+	VMOVUPS Z0, (BX)(R12*1)
+	ADDQ    $0x40, R12
+	ADDQ    $0x40, R13
+	DECQ    R11
+	JNE     channels
+	DECQ    R10
+	JNE     row
+	VZEROUPPER
+	RET
+
+// func normSumsBFloat16(sums *float64, squares *float64, x *uint16, rows int, vectors int)
+// Requires: AVX, AVX512F
+TEXT ·normSumsBFloat16(SB), NOSPLIT, $0-40
+	MOVQ   sums+0(FP), AX
+	MOVQ   squares+8(FP), BX
+	MOVQ   x+16(FP), CX
+	MOVQ   rows+24(FP), DX
+	MOVQ   vectors+32(FP), SI
+	IMUL3Q $+32, SI, DI
+
+channels:
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	MOVQ   CX, R8
+	MOVQ   DX, R9
+
+row:
+	VPMOVZXWD     (R8), Z4
+	VPSLLD        $0x10, Z4, Z4
+	VCVTPS2PD     Y4, Z5
+	VEXTRACTF64X4 $0x01, Z4, Y6
+	VCVTPS2PD     Y6, Z6
+	VADDPD        Z5, Z0, Z0
+	VADDPD        Z6, Z1, Z1
+	VFMADD231PD   Z5, Z5, Z2
+	VFMADD231PD   Z6, Z6, Z3
+	ADDQ          DI, R8
+	DECQ          R9
+	JNE           row
+	VADDPD        (AX), Z0, Z0
+	VADDPD        64(AX), Z1, Z1
+	VMOVUPS       Z0, (AX)
+	VMOVUPS       Z1, 64(AX)
+	VADDPD        (BX), Z2, Z2
+	VADDPD        64(BX), Z3, Z3
+	VMOVUPS       Z2, (BX)
+	VMOVUPS       Z3, 64(BX)
+	ADDQ          $0x20, CX
+	ADDQ          $+128, AX
+	ADDQ          $+128, BX
+	DECQ          SI
+	JNE           channels
+	VZEROUPPER
+	RET
+
+// func normApplyBFloat16(y *uint16, x *uint16, residual *uint16, scale *float32, shift *float32, rows int, vectors int, relu bool)
+// Requires: AVX, AVX512F
+TEXT ·normApplyBFloat16(SB), NOSPLIT, $0-57
+	MOVL         $0x00007fff, AX
+	VPBROADCASTD AX, Z29
+	MOVL         $0x00000001, AX
+	VPBROADCASTD AX, Z30
+	MOVL         $0x00007fc0, AX
+	VPBROADCASTD AX, Z31
+	MOVQ         y+0(FP), BX
+	MOVQ         x+8(FP), CX
+	MOVQ         residual+16(FP), DX
+	MOVQ         scale+24(FP), SI
+	MOVQ         shift+32(FP), DI
+	MOVQ         rows+40(FP), R8
+	MOVB         relu+56(FP), R12
+	VPXORD       Z7, Z7, Z7
+	XORQ         R10, R10
+
+row:
+	XORQ R11, R11
+	MOVQ vectors+48(FP), R9
+
+channels:
+	VPMOVZXWD (CX)(R10*1), Z0
+	VPSLLD    $0x10, Z0, Z0
+	VMULPS    (SI)(R11*1), Z0, Z0
+	VADDPS    (DI)(R11*1), Z0, Z0
+	TESTQ     DX, DX
+	JE        alone
+	VPMOVZXWD (DX)(R10*1), Z1
+	VPSLLD    $0x10, Z1, Z1
+	VADDPS    Z1, Z0, Z0
+
+alone:
+	TESTB  R12, R12
+	JE     linear
+	VMAXPS Z0, Z7, Z0
+
+linear:
+	VCMPPS    $0x03, Z0, Z0, K1
+	VPSRLD    $0x10, Z0, Z1
+	VPANDD    Z30, Z1, Z1
+	VPADDD    Z29, Z1, Z1
+	VPADDD    Z1, Z0, Z0
+	VPSRLD    $0x10, Z0, Z0
+	VMOVDQA32 Z31, K1, Z0
+	VPMOVDW   Z0, (BX)(R10*1)
+	ADDQ      $0x20, R10
+	ADDQ      $0x40, R11
+	DECQ      R9
+	JNE       channels
+	DECQ      R8
+	JNE       row
+	VZEROUPPER
+	RET
+
+// func normBackwardSumsBFloat16(sums *float64, products *float64, dy *uint16, x *uint16, y *uint16, mean *float32, rows int, vectors int)
+// Requires: AVX, AVX512F
+TEXT ·normBackwardSumsBFloat16(SB), NOSPLIT, $0-64
+	MOVL         $0x00007fff, AX
+	VPBROADCASTD AX, Z29
+	MOVL         $0x00000001, AX
+	VPBROADCASTD AX, Z30
+	MOVL         $0x00007fc0, AX
+	VPBROADCASTD AX, Z31
+	MOVQ         sums+0(FP), BX
+	MOVQ         products+8(FP), CX
+	MOVQ         dy+16(FP), DX
+	MOVQ         x+24(FP), SI
+	MOVQ         y+32(FP), DI
+	MOVQ         mean+40(FP), R8
+	MOVQ         vectors+56(FP), R9
+	IMUL3Q       $+32, R9, R10
+	VPXORD       Z16, Z16, Z16
+
+channels:
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VMOVUPS (R8), Z17
+	XORQ    R11, R11
+	MOVQ    rows+48(FP), R12
+
+row:
+	VPMOVZXWD (DX)(R11*1), Z4
+	VPSLLD    $0x10, Z4, Z4
+	TESTQ     DI, DI
+	JE        whole
+	VPMOVZXWD (DI)(R11*1), Z5
+	VPSLLD    $0x10, Z5, Z5
+	VCMPPS    $0x02, Z16, Z5, K2
+	VMOVDQA32 Z16, K2, Z4
+	VPSRLD    $0x10, Z4, Z6
+	VPMOVDW   Z6, (DX)(R11*1)
+
+whole:
+	VPMOVZXWD     (SI)(R11*1), Z5
+	VPSLLD        $0x10, Z5, Z5
+	VSUBPS        Z17, Z5, Z5
+	VCVTPS2PD     Y4, Z6
+	VEXTRACTF64X4 $0x01, Z4, Y7
+	VCVTPS2PD     Y7, Z7
+	VCVTPS2PD     Y5, Z8
+	VEXTRACTF64X4 $0x01, Z5, Y9
+	VCVTPS2PD     Y9, Z9
+	VADDPD        Z6, Z0, Z0
+	VADDPD        Z7, Z1, Z1
+	VFMADD231PD   Z6, Z8, Z2
+	VFMADD231PD   Z7, Z9, Z3
+	ADDQ          R10, R11
+	DECQ          R12
+	JNE           row
+	VADDPD        (BX), Z0, Z0
+	VADDPD        64(BX), Z1, Z1
+	VMOVUPS       Z0, (BX)
+	VMOVUPS       Z1, 64(BX)
+	VADDPD        (CX), Z2, Z2
+	VADDPD        64(CX), Z3, Z3
+	VMOVUPS       Z2, (CX)
+	VMOVUPS       Z3, 64(CX)
+	ADDQ          $0x20, DX
+	ADDQ          $0x20, SI
+	TESTQ         DI, DI
+	JE            none
+	ADDQ          $0x20, DI
+
+none:
+	ADDQ $0x40, R8
+	ADDQ $+128, BX
+	ADDQ $+128, CX
+	DECQ R9
+	JNE  channels
+	VZEROUPPER
+	RET
+
+// func normBackwardBFloat16(dx *uint16, dy *uint16, x *uint16, mean *float32, k0 *float32, k1 *float32, k2 *float32, rows int, vectors int)
+// Requires: AVX, AVX512F
+TEXT ·normBackwardBFloat16(SB), NOSPLIT, $0-72
+	MOVL         $0x00007fff, AX
+	VPBROADCASTD AX, Z29
+	MOVL         $0x00000001, AX
+	VPBROADCASTD AX, Z30
+	MOVL         $0x00007fc0, AX
+	VPBROADCASTD AX, Z31
+	MOVQ         dx+0(FP), BX
+	MOVQ         dy+8(FP), CX
+	MOVQ         x+16(FP), DX
+	MOVQ         mean+24(FP), SI
+	MOVQ         k0+32(FP), DI
+	MOVQ         k1+40(FP), R8
+	MOVQ         k2+48(FP), R9
+	MOVQ         rows+56(FP), R10
+	XORQ         R12, R12
+
+row:
+	XORQ R13, R13
+	MOVQ vectors+64(FP), R11
+
+channels:
+	VPMOVZXWD (CX)(R12*1), Z0
+	VPSLLD    $0x10, Z0, Z0
+	VPMOVZXWD (DX)(R12*1), Z1
+	VPSLLD    $0x10, Z1, Z1
+	VMULPS    (DI)(R13*1), Z0, Z0
+	VSUBPS    (SI)(R13*1), Z1, Z1
+	VMULPS    (R8)(R13*1), Z1, Z1
+	VADDPS    Z1, Z0, Z0
+	VADDPS    (R9)(R13*1), Z0, Z0
+	VCMPPS    $0x03, Z0, Z0, K1
+	VPSRLD    $0x10, Z0, Z1
+	VPANDD    Z30, Z1, Z1
+	VPADDD    Z29, Z1, Z1
+	VPADDD    Z1, Z0, Z0
+	VPSRLD    $0x10, Z0, Z0
+	VMOVDQA32 Z31, K1, Z0
+	VPMOVDW   Z0, (BX)(R12*1)
+	ADDQ      $0x20, R12
+	ADDQ      $0x40, R13
+	DECQ      R11
+	JNE       channels
+	DECQ      R10
+	JNE       row
+	VZEROUPPER
+	RET

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"github.com/seed-436d2970/pixpro/internal/gemm"
 	"github.com/seed-436d2970/pixpro/train/device"
 )
 
@@ -71,7 +72,7 @@ func TestWinograd(t *testing.T) {
 				for _, backward := range g.backward() {
 					d.sweep(&backward, floats(dx), ds, ws, nil, true)
 				}
-				d.weightGradients(&g, floats(dw), ds, xs)
+				d.weightGradients(gemm.Float32(), &g, floats(dw), values{floats: ds}, values{floats: xs})
 			} else {
 				d.Convolve(y, x, w, device.Tensor{}, c)
 				d.ConvolveBackwardData(dx, dy, w, c, true)
