@@ -117,8 +117,8 @@ func OpenDevice(o *Options, l Listener) (device.Device, error) {
 	if noCard == nil {
 		return d, nil
 	}
-	if o.Precision != device.FP32 {
-		return nil, fmt.Errorf("%w: %w", &options.Error{Name: "precision", Value: string(o.Precision), Want: "there is no card that can be used, and the processor computes in fp32 only"}, noCard)
+	if o.Precision == device.TF32 {
+		return nil, fmt.Errorf("%w: %w", &options.Error{Name: "precision", Value: string(o.Precision), Want: "there is no card that can be used, and the processor computes in fp32 or bf16 only"}, noCard)
 	}
 	l.Tell(NoCard{noCard})
 	return device.Open("cpu", c)

@@ -105,7 +105,7 @@ func TestRunNamesTheOption(t *testing.T) {
 	for name, change := range map[string]func(*Options){
 		"batch":     func(o *Options) { o.BatchSize = 21 },
 		"size":      func(o *Options) { o.Size = 0 },
-		"precision": func(o *Options) { o.Precision = device.BF16 },
+		"precision": func(o *Options) { o.Precision = device.TF32 },
 		"device":    func(o *Options) { o.Device = "toaster" },
 		"recipe":    func(o *Options) { o.Recipe = "nosuch" },
 	} {

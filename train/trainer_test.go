@@ -193,10 +193,48 @@ func TestThreadsChangeNoBit(t *testing.T) {
 		return files
 	}
 	want := run(1)
-	for _, threads := range [][]int{{2}, {3}, {8}, {2, 1, 5}} {
+	others := [][]int{{2}, {3}, {8}, {2, 1, 5}}
+	if testing.Short() {
+		others = [][]int{{2, 1, 3}}
+	}
+	for _, threads := range others {
 		if diff := cmp.Diff(want, run(threads...)); diff != "" {
 			t.Errorf("%v threads write another checkpoint than one (-one +these):\n%s", threads, diff)
 		}
+	}
+}
+
+// TestBF16FallsAlike: losses in bf16 follow those in float32, and do not equal them; the
+// same run has the same bits, whatever the number of threads.
+func TestBF16FallsAlike(t *testing.T) {
+	data := makeShards(t)
+	run := func(d device.Device) ([]Metrics, map[string]checkpoint.Digest) {
+		o := tiny(data, t.TempDir())
+		o.Width, o.HeadHidden, o.HeadDim, o.Epochs, o.BaseLR = 0.25, 64, 32, 4, 1
+		if err := trainOn(t, d, o, 0, atomicfile.OS); err != nil {
+			t.Fatal(err)
+		}
+		return outcome(t, o.Output)
+	}
+	rounded, files := run(cpu.NewBF16(2))
+	if testing.Short() {
+		return // that it runs
+	}
+	exact, _ := run(cpu.New(2))
+	again, same := run(cpu.NewBF16(3))
+	worst := 0.0
+	for i := range exact {
+		worst = max(worst, math.Abs(rounded[i].Loss-exact[i].Loss))
+		if rounded[i].Loss != again[i].Loss {
+			t.Errorf("step %d has loss %v, and %v on other threads", i+1, rounded[i].Loss, again[i].Loss)
+		}
+	}
+	t.Logf("losses differ by up to %.2g", worst)
+	if worst == 0 || worst > 3e-2 || exact[len(exact)-1].Loss > -2 {
+		t.Errorf("losses in bf16 differ by %.2g from those in float32, which end at %.2g: want some, at most 3e-2, of losses that fall", worst, exact[len(exact)-1].Loss)
+	}
+	if diff := cmp.Diff(files, same); diff != "" {
+		t.Errorf("the same run on other threads (-two +three):\n%s", diff)
 	}
 }
 

@@ -116,9 +116,14 @@ of each.`,
 			threads := o.Threads
 			b := stepBench{Arch: o.Arch, Size: o.Size, Batch: o.BatchSize, Device: d.Name()}
 			_, card := d.(device.Profiler)
+			productLimit := matrixLimit
 			if !card {
-				b.Threads, b.MatrixProducts, b.LimitGFLOPS = threads, gemm.Name(), matrixLimit(threads)
+				b.Threads, b.MatrixProducts = threads, gemm.Name()
 				b.LimitGBPerSec = copyLimit(threads)
+				if o.Precision == device.BF16 && gemm.BFloat16() != nil {
+					b.MatrixProducts, productLimit = "Go assembly, avx512bf16", pairLimit
+				}
+				b.LimitGFLOPS = productLimit(threads)
 			}
 			var times train.Times
 			err = profiled(profile, func() (err error) {
@@ -131,7 +136,7 @@ of each.`,
 			if card {
 				b.DeviceSecondsPerStep, b.DevicePeakBytes = times.Profile.Seconds, times.Profile.PeakBytes
 			} else {
-				b.LimitGFLOPS = max(b.LimitGFLOPS, matrixLimit(threads))
+				b.LimitGFLOPS = max(b.LimitGFLOPS, productLimit(threads))
 				b.LimitGBPerSec = max(b.LimitGBPerSec, copyLimit(threads))
 			}
 			b.Kernels = kernelTimes(times.Profile)
@@ -263,16 +268,42 @@ func copyLimit(threads int) float64 {
 // matrixLimit measures the GFLOP/s of large matrix products, one on each
 // thread, for half a second.
 func matrixLimit(threads int) float64 {
-	const n, least = 768, 500 * time.Millisecond
+	const n = 768
+	return productRate(threads, 2*n*n*n, func() func() {
+		a, b, c := make([]float32, n*n), make([]float32, n*n), make([]float32, n*n)
+		return func() { gemm.Mul(false, true, n, n, n, a, n, b, n, false, c, n) }
+	})
+}
+
+// pairLimit is matrixLimit of bfloat16, of which there are tiles alone: in the caches.
+func pairLimit(threads int) float64 {
+	k := gemm.BFloat16()
+	const depth, tiles = 256, 8
+	return productRate(threads, 2*2*tiles*depth*float64(k.MR*k.NR), func() func() {
+		a, b, c := make([]float32, tiles*k.MR*(depth+gemm.Apart)), make([]float32, depth*k.NR), make([]float32, k.MR*k.NR)
+		rows := make([]*float32, tiles*k.MR)
+		for i := range rows {
+			rows[i] = &a[i*(depth+gemm.Apart)]
+		}
+		return func() {
+			for t := range tiles {
+				k.Rows(rows[t*k.MR:], 1, depth, b, c, k.NR, k.MR, k.NR, false)
+			}
+		}
+	})
+}
+
+// productRate measures the GFLOP/s of a product that each thread makes for itself.
+func productRate(threads int, flops float64, begin func() func()) float64 {
+	const least = 500 * time.Millisecond
 	rates := make([]float64, threads)
 	parallel.For(threads, threads, func(i int) {
-		a, b, c := make([]float32, n*n), make([]float32, n*n), make([]float32, n*n)
-		products := 0
+		product, products := begin(), 0
 		start := time.Now()
 		for ; time.Since(start) < least; products++ {
-			gemm.Mul(false, true, n, n, n, a, n, b, n, false, c, n)
+			product()
 		}
-		rates[i] = float64(products) * 2 * n * n * n / time.Since(start).Seconds() / 1e9
+		rates[i] = float64(products) * flops / time.Since(start).Seconds() / 1e9
 	})
 	var sum float64
 	for _, r := range rates {

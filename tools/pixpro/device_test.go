@@ -13,7 +13,7 @@ func TestErrorsOfOptionsNameFlags(t *testing.T) {
 	for _, c := range []struct{ name, value, want string }{
 		{"batch", "0", "--batch 0: must be at least 1"},
 		{"device", "toaster", "--device toaster: use auto, cpu, cuda"},
-		{"precision", "bf16", "--precision bf16: device cpu computes in fp32 only"},
+		{"precision", "tf32", "--precision tf32: device cpu computes in fp32 or bf16 only"},
 		{"recipe", "", `--recipe "": `},
 		{"recipe", "a b", `--recipe "a b": `},
 	} {

@@ -88,10 +88,10 @@ func TestAutoWithoutCard(t *testing.T) {
 	if err != nil || !strings.Contains(stderr, "libcuda.so.1") || !strings.Contains(stderr, "computing on the processor") {
 		t.Errorf("%v; it said %q", err, stderr)
 	}
-	_, stderr, err = runBeside(t, "", append(step, "--precision", "bf16")...)
+	_, stderr, err = runBeside(t, "", append(step, "--precision", "tf32")...)
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) || exit.ExitCode() != exitUsage || !strings.Contains(stderr, "there is no card") {
-		t.Errorf("bf16 without a card: %v; it said %q", err, stderr)
+		t.Errorf("tf32 without a card: %v; it said %q", err, stderr)
 	}
 }
 

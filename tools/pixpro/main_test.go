@@ -294,7 +294,7 @@ func TestWrongUsageEndsWithTwo(t *testing.T) {
 		{"train --shards x --output y --dry-run --precision banana", "--precision banana: use fp32, tf32 or bf16"},
 		{"train --shards x --output y --dry-run --device toaster", "--device toaster: use auto, cpu, cuda"},
 		{"train --shards x --output y --dry-run --recipe nosuch", "--recipe nosuch: no recipe is called \"nosuch\""},
-		{"train --shards x --output y --precision bf16", "--precision bf16: device cpu computes in fp32 only"},
+		{"train --shards x --output y --precision tf32", "--precision tf32: device cpu computes in fp32 or bf16 only"},
 		{"train --config no-such-file.yaml", "no-such-file.yaml"},
 		{"train --preset no-such-preset", "--preset no-such-preset: use densecl-200ep"},
 		{"train --no-such-flag", "unknown flag: --no-such-flag"},

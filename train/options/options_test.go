@@ -181,7 +181,7 @@ func TestBadOptionsAreNamed(t *testing.T) {
 		{"device", "toaster", "use auto, cpu, cuda"},
 		{"device", "cpu:1", "use auto, cpu, cuda"},
 		{"precision", "banana", "use fp32, tf32 or bf16"},
-		{"precision", "bf16", "device cpu computes in fp32 only"},
+		{"precision", "tf32", "device cpu computes in fp32 or bf16 only"},
 		{"threads", "-1", "must be at least 0"},
 		{"keep", "-1", "must be at least 0"},
 	} {
