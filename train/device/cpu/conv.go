@@ -142,17 +142,26 @@ func (s *sweep) place(p int) int {
 // panels is how many panels of columns a group's weights are packed in.
 func (s *sweep) panels(k *gemm.Kernels) int { return (s.outs + k.NR - 1) / k.NR }
 
+// packer packs a tap's weights of some columns of a group, depth x NR.
+type packer func(thread int, panel []float32, group, first, columns int, t tap)
+
+// plain packs weights as they are.
+func (s *sweep) plain(k *gemm.Kernels, weights []float32) packer {
+	perGroup := len(weights) / s.groups
+	return func(_ int, panel []float32, group, first, columns int, t tap) {
+		gemm.Pack(panel, weights[group*perGroup+t.weights+first*s.outStride:], s.depth, columns, k.NR, s.depthStride, s.outStride)
+	}
+}
+
 // pack packs the weights of all groups, a panel after the other, each taps x depth x
 // NR.
-func (d *Device) pack(s *sweep, k *gemm.Kernels, weights []float32) []float32 {
+func (d *Device) pack(s *sweep, k *gemm.Kernels, pack packer) []float32 {
 	panels, size := s.panels(k), len(s.taps)*s.depth*k.NR
 	packed := d.packedWeights(s.groups * panels * size)
-	perGroup := len(weights) / s.groups
-	parallel.For(s.groups*panels, d.threads, func(i int) {
+	parallel.ForWorker(s.groups*panels, d.threads, func(thread, i int) {
 		group, first := i/panels, i%panels*k.NR
-		w := weights[group*perGroup:]
 		for t, tap := range s.taps {
-			gemm.Pack(packed[i*size+t*s.depth*k.NR:], w[tap.weights+first*s.outStride:], s.depth, min(k.NR, s.outs-first), k.NR, s.depthStride, s.outStride)
+			pack(thread, packed[i*size+t*s.depth*k.NR:][:s.depth*k.NR], group, first, min(k.NR, s.outs-first), tap)
 		}
 	})
 	return packed
@@ -192,11 +201,12 @@ func point[T float32 | uint16](s *sweep, pointers []*float32, x []T, zeros *floa
 
 // sweep makes a sweep's float32 results, or adds them to what is there. bias may be nil.
 func (d *Device) sweep(s *sweep, y, x, weights, bias []float32, accumulate bool) {
-	d.sweepBy(gemm.Float32(), s, values{floats: y}, x, weights, bias, accumulate)
+	k := gemm.Float32()
+	d.sweepBy(k, s, values{floats: y}, x, s.plain(k, weights), bias, accumulate)
 }
 
 // sweepBy is sweep by kernels, to results of any kind.
-func (d *Device) sweepBy(k *gemm.Kernels, s *sweep, y values, x, weights, bias []float32, accumulate bool) {
+func (d *Device) sweepBy(k *gemm.Kernels, s *sweep, y values, x []float32, weights packer, bias []float32, accumulate bool) {
 	pixels := s.pixels()
 	if pixels == 0 {
 		return
@@ -646,17 +656,17 @@ func (d *Device) convolveHalf(g *window, y, x, w, bias device.Tensor, c device.C
 		d.converted(func(v *conversion) { d.Convolve(v.out(y), v.in(x), v.rounded(w), bias, c) })
 		return
 	}
-	weights := d.Alloc((w.Len() + 1) / 2)
-	narrow, wide := weights.Memory.(*memory).halves(), floats(w)
-	d.spans(len(wide), func(from, to int) { gemm.Narrow(narrow[from:to], wide[from:to]) })
-	s := g.forward().inPairs()
-	s.outStride /= 2
-	taps := s.taps
-	for i := range taps {
-		taps[i].weights /= 2
+	s, k, wide := g.forward().inPairs(), gemm.BFloat16(), floats(w)
+	channels := 2 * s.depth
+	weights := func(thread int, panel []float32, group, first, columns int, t tap) {
+		scratch := d.threadScratch(thread, columns*s.depth)
+		halves := unsafe.Slice((*uint16)(unsafe.Pointer(&scratch[0])), 2*len(scratch))
+		for j := range columns {
+			gemm.Narrow(halves[j*channels:][:channels], wide[(group*s.outs+first+j)*s.outStride+t.weights:][:channels])
+		}
+		gemm.Pack(panel, scratch, s.depth, columns, k.NR, 1, s.depth)
 	}
-	d.sweepBy(gemm.BFloat16(), &s, valuesOf(y), pairs(valuesOf(x).halves), floats(weights), floats(bias), false)
-	d.Free(weights)
+	d.sweepBy(k, &s, valuesOf(y), pairs(valuesOf(x).halves), weights, floats(bias), false)
 }
 
 // convolveThinHalf is convolveHalf of few channels: pairs are of a window's line, whose
@@ -678,7 +688,8 @@ func (d *Device) convolveThinHalf(g *window, y, x, w, bias device.Tensor) {
 	for i := range s.taps {
 		s.taps[i].weights = i * depth
 	}
-	d.sweepBy(gemm.BFloat16(), &s, valuesOf(y), nil, floats(weights), floats(bias), false)
+	k := gemm.BFloat16()
+	d.sweepBy(k, &s, valuesOf(y), nil, s.plain(k, floats(weights)), floats(bias), false)
 	d.Free(weights)
 	d.Free(padded)
 }
@@ -695,19 +706,23 @@ func (d *Device) dataGradientHalf(g *window, dx, dy, w device.Tensor, c device.C
 		})
 		return
 	}
-	weights, wide, size := d.Alloc(w.Len()/2), floats(w), w.Len()/g.Outs
-	narrow := floats(weights)
-	parallel.For(g.Outs/2, d.threads, func(i int) {
-		gemm.NarrowPairs(narrow[i*size:], wide[2*i*size:][:size], wide[(2*i+1)*size:][:size])
-	})
+	k, wide := gemm.BFloat16(), floats(w)
 	for _, s := range g.backward() {
 		if len(s.taps) == 0 && accumulate {
 			continue
 		}
 		s := s.inPairs()
-		d.sweepBy(gemm.BFloat16(), &s, valuesOf(dx), pairs(valuesOf(dy).halves), floats(weights), nil, accumulate)
+		weights := func(_ int, panel []float32, group, first, columns int, t tap) {
+			if columns < k.NR {
+				clear(panel)
+			}
+			for p := range s.depth {
+				row := (group*s.depth+p)*2*s.depthStride + t.weights + first
+				gemm.NarrowPairs(panel[p*k.NR:], wide[row:][:columns], wide[row+s.depthStride:][:columns])
+			}
+		}
+		d.sweepBy(k, &s, valuesOf(dx), pairs(valuesOf(dy).halves), weights, nil, accumulate)
 	}
-	d.Free(weights)
 }
 
 // weightGradientsHalf is ConvolveBackwardWeights of bfloat16, but for the bias: the sum is
