@@ -69,7 +69,7 @@ func (t *operationTimer) time(name string, flops int64, call func(), tensors ...
 	k.Flops += flops
 	for _, x := range tensors {
 		if x.Exists() {
-			k.Bytes += 4 * int64(x.Len())
+			k.Bytes += 4 * int64(x.Memory.Floats()) // which may hold two halves each
 		}
 	}
 }
