@@ -72,6 +72,9 @@ const winogradItems = 8
 // winogradConvolve is the convolution of x, of depth channels, to y, of outs.
 // The weights were transformed by one of the functions below.
 func (d *Device) winogradConvolve(t tiling, y, x, weights []float32, depth, outs int, accumulate bool) {
+	if t.tiles() == 0 {
+		return
+	}
 	k := gemm.Float32()
 	panels := (outs + k.NR - 1) / k.NR
 	block := min(max(winogradFloats/(elements*depth), 24), 96) // tiles
@@ -160,6 +163,9 @@ const winogradTiles = 256
 
 // winogradGradients adds the gradient of the weights, outs x 3 x 3 x depth.
 func (d *Device) winogradGradients(t tiling, dw, dy, x []float32, depth, outs int) {
+	if t.tiles() == 0 {
+		return
+	}
 	k := gemm.Float32()
 	block := min(winogradTiles, t.tiles())
 	panels, panelsA := (depth+k.NR-1)/k.NR, (outs+k.MR-1)/k.MR

@@ -94,6 +94,27 @@ func TestWinograd(t *testing.T) {
 	}
 }
 
+// TestWinogradOfNothing: no image, no change.
+func TestWinogradOfNothing(t *testing.T) {
+	d := New(2)
+	c := device.Convolution{Kernel: 3, Stride: 1, Padding: 1}.Explicit()
+	x, w, dw := d.Alloc(0, 8, 8, 32), d.Alloc(32, 3, 3, 32), d.Alloc(32, 3, 3, 32)
+	for i := range floats(w) {
+		floats(w)[i], floats(dw)[i] = 1, 2
+	}
+	if g := newWindow(x, x, c); !g.winograd() {
+		t.Fatal("it is not computed by Winograd's algorithm")
+	}
+	d.Convolve(x, x, w, device.Tensor{}, c)
+	d.ConvolveBackwardData(x, x, w, c, false)
+	d.ConvolveBackwardWeights(dw, device.Tensor{}, x, x, c)
+	for i, v := range floats(dw) {
+		if v != 2 {
+			t.Fatalf("gradient %d became %v", i, v)
+		}
+	}
+}
+
 // TestTransformsEqualPortable compares the transforms with their portable versions bit
 // for bit, for all numbers of channels up to 40.
 func TestTransformsEqualPortable(t *testing.T) {
