@@ -8,5 +8,5 @@
 //
 // A checkpoint holds all that the next step depends on, the position in the
 // stream of batches included, so that a run that was stopped goes on with the
-// same losses, bit for bit, on the same machine and number of threads.
+// same losses, bit for bit, on the same kind of processor, whatever the number of threads.
 package train

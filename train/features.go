@@ -68,7 +68,7 @@ func RandomEncoder(d device.Device, r model.ResNet, seed uint64) *Encoder {
 
 // Features computes the map at the end of a stage, from 1 to model.Stages, of
 // an image normalised by ImageNet's colours. Values that are not finite are an
-// error. On the CPU, the last bits depend on the device's number of threads.
+// error.
 func (e *Encoder) Features(image augment.Planes, stage int) (FeatureMap, error) {
 	if stage < 1 || stage > model.Stages {
 		return FeatureMap{}, fmt.Errorf("train: stage %d: use 1 to %d", stage, model.Stages)

@@ -32,10 +32,10 @@ first hundreds of steps and then rises slowly, while the features get better:
 this is as in the published runs.
 
 Ctrl-C stops after the present step and saves a checkpoint; the same command
-with --resume auto goes on from it, with exactly the losses of an unbroken run
-where threads, instructions and the library for matrix products are the same.
-Options are read from a YAML file with
---config, whose names are those of the flags; flags come before it.`,
+with --resume auto goes on from it, with exactly the losses of an unbroken run on
+any number of threads, where vector instructions (and the library for matrix
+products, if PIXPRO_BLAS names one) are the same. Options are read from a YAML
+file with --config, whose names are those of the flags; flags come before it.`,
 		Example: `  pixpro train --shards shards/ --output run/ --arch resnet50 --batch 64 --epochs 100
   pixpro train --shards shards/ --output run/ --arch resnet50 --batch 64 --epochs 100 --resume auto
   pixpro train --shards shards/ --output small/ --arch resnet18 --size 96 --stem nopool --width 0.5
