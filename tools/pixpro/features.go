@@ -26,8 +26,7 @@ func newFeatures() *cobra.Command {
 		Long: `Compute the last stage's feature map of an image: what torchvision's ResNet has
 before its average pooling (--stage 3: the one before it). The image is taken
 whole, in its own size unless --size is given, and normalised by ImageNet's
-colours. On one thread, the default, the values are those that "pixpro eval"
-works with, to the bit; on several the last bits may differ.
+colours. The values are those that "pixpro eval" works with, to the bit.
 
 The weights come from a checkpoint, from a training output's latest, or from a
 file: safetensors, torchvision's .pth, or one in the published implementation's
