@@ -206,11 +206,9 @@ func FuzzMul(f *testing.F) {
 	f.Add(uint8(49), uint8(49), uint16(256), uint8(0))
 	f.Add(uint8(13), uint8(33), uint16(1025), uint8(7))
 	f.Fuzz(func(t *testing.T, m, n uint8, depth uint16, flags uint8) {
-		if m == 0 || n == 0 || depth == 0 || depth > 2048 {
-			t.Skip()
-		}
+		rows, columns, places := int(m%50)+1, int(n%70)+1, int(depth%1100)+1
 		for _, impl := range implementations() {
-			checkMul(t, impl.mul, int(m), int(n), int(depth), flags&1 != 0, flags&2 != 0, flags&4 != 0)
+			checkMul(t, impl.mul, rows, columns, places, flags&1 != 0, flags&2 != 0, flags&4 != 0)
 		}
 	})
 }
