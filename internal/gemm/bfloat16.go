@@ -12,12 +12,10 @@ import (
 
 // BFloat16 are the kernels for pairs of bfloat16, nil where the processor has no
 // instruction for them. It takes values below 2^-126 for 0.
-func BFloat16() *Kernels {
-	if kernels := pairLevels(); len(kernels) > 0 {
-		return &kernels[0]
-	}
-	return nil
-}
+func BFloat16() *Kernels { return pairKernels() }
+
+// BFloat16Name is what stands for Name where these are in use.
+const BFloat16Name = "Go assembly, avx512bf16"
 
 // Widen converts bfloat16 to float32.
 func Widen(dst []float32, src []uint16) {

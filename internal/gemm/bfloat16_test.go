@@ -66,7 +66,7 @@ func TestConversions(t *testing.T) {
 func TestPairKernels(t *testing.T) {
 	k := BFloat16()
 	if k == nil {
-		t.Skip("this processor has no products of bfloat16")
+		t.Skip("this processor has no products of bfloat16 (AVX512_BF16), or PIXPRO_CPU leaves them out")
 	}
 	rng := rand.New(rand.NewPCG(7, 7))
 	halves := func(n int) (pairs []float32, value func(place, of int) float64) {

@@ -78,15 +78,15 @@ func copyPanels(dst, src []float32, rows, width, stride, panels, apart int) bool
 	return true
 }
 
-// pairLevels are the kernels for pairs of bfloat16.
-var pairLevels = sync.OnceValue(func() []Kernels {
+// pairKernels are those for pairs of bfloat16, nil without.
+var pairKernels = sync.OnceValue(func() *Kernels {
 	if cpu.Assembly() < cpu.AVX512BF16 {
 		return nil
 	}
-	k := Kernels{MR: 12, NR: 32}
+	k := &Kernels{MR: 12, NR: 32}
 	k.rows = [...]func(**float32, int, int, *float32, *float32, int, bool){rowsBFloat16x4, rowsBFloat16x8, rowsBFloat16x12}
 	k.packed = [...]func(int, *float32, *float32, *float32, int, bool){packedBFloat16x4, packedBFloat16x8, packedBFloat16x12}
-	return []Kernels{k}
+	return k
 })
 
 // whole is how many of n values are converted in assembly, 16 at a time.

@@ -11,7 +11,7 @@ func transposeColumns(dst, src []float32, depth, n, width, js int) int { return 
 
 func copyPanels(dst, src []float32, rows, width, stride, panels, apart int) bool { return false }
 
-func pairLevels() []Kernels { return nil }
+func pairKernels() *Kernels { return nil }
 
 func widen([]float32, []uint16) int               { return 0 }
 func narrow([]uint16, []float32) int              { return 0 }

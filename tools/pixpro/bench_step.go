@@ -121,7 +121,7 @@ of each.`,
 				b.Threads, b.MatrixProducts = threads, gemm.Name()
 				b.LimitGBPerSec = copyLimit(threads)
 				if o.Precision == device.BF16 && gemm.BFloat16() != nil {
-					b.MatrixProducts, productLimit = "Go assembly, avx512bf16", pairLimit
+					b.MatrixProducts, productLimit = gemm.BFloat16Name, pairLimit
 				}
 				b.LimitGFLOPS = productLimit(threads)
 			}

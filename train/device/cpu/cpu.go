@@ -81,7 +81,7 @@ func NewBF16(threads int) *Device {
 func (d *Device) Name() string {
 	products := gemm.Name()
 	if d.half && gemm.BFloat16() != nil {
-		products = "Go assembly, avx512bf16"
+		products = gemm.BFloat16Name
 	} else if d.half {
 		products += ", bf16 emulated"
 	}
