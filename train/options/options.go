@@ -148,7 +148,7 @@ func (o *Options) Rows() []Row {
 		New("resume", &o.Resume, "auto (from the newest sound checkpoint in the output, if any), or a checkpoint's path").In(Run).NotSaved(),
 		New("seed", &o.Seed, "seed of parameters, order and augmentation").In(Run),
 		New("device", &o.Device, "what computes: cpu, cuda, cuda:N, or auto (a card if there is one)", knownDevice).In(Run).MayChange(),
-		New("precision", &o.Precision, "fp32, or bf16 (half the memory, faster products); on a card also tf32 (faster products alone)", OneOf(device.Precisions()...)).In(Run).MayChange(),
+		New("precision", &o.Precision, "fp32, or bf16 (half the memory for activations, faster where the device has products of it); on a card also tf32 (faster products alone)", OneOf(device.Precisions()...)).In(Run).MayChange(),
 		New("threads", &o.Threads, "threads that compute (0: one a core)", AtLeast(0)).In(Run).NotSaved(),
 		New("save-every", &o.SaveEvery, "distance between checkpoints: 10m, 1000steps, 1epoch, or end").In(Run).MayChange(),
 		New("keep", &o.Keep, "checkpoints that are kept, 0 for all", AtLeast(0)).In(Run).MayChange(),
